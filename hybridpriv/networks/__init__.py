@@ -1,0 +1,1 @@
+"""Deep models as named stages that can be cut anywhere."""
