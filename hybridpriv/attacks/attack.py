@@ -1,0 +1,139 @@
+"""The contract between attacks and the audit."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from hybridpriv.privatizers import privatizer as privatizer_lib
+
+
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=["codes", "law", "which", "rows"],
+  meta_fields=["noise", "num_queries"],
+)
+@dataclasses.dataclass(frozen=True)
+class Victim:
+  """The defended system as the threat card grants it: a sampler of codes.
+
+  Samples are addressed by their place in the attacker's own auxiliary set, so
+  nothing here reaches the codes of attacked samples.
+
+  Attributes:
+    codes: deterministic part of the codes, [v, n, ...], v victims stacked.
+    law: state of the random part, stacked alike (leading axis v).
+    which: index of this victim in the stack, [].
+    rows: where the auxiliary samples are in `codes`, [m].
+    noise: the random part of the privatizer (static).
+    num_queries: how many codes of the same input are averaged (static).
+  """
+
+  codes: jax.Array
+  law: Any
+  which: jax.Array
+  rows: jax.Array
+  noise: privatizer_lib.Privatizer
+  num_queries: int = 1
+
+  def sample(self, key: jax.Array, index: jax.Array) -> jax.Array:
+    """Draw codes of auxiliary samples as they are sent, with fresh noise.
+
+    Args:
+      key: typed key, a new one every call.
+      index: places in the auxiliary set, [b].
+
+    Returns:
+      [b, ...]; the mean of `num_queries` draws.
+    """
+    law = jax.tree.map(lambda x: x[self.which], self.law)
+    clean = self.clean(index)
+    if self.num_queries == 1:
+      return self.noise.encode(law, key, clean)
+    keys = jax.random.split(key, self.num_queries)
+
+    def add(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
+      return total + self.noise.encode(law, key, clean), None
+
+    # A running sum: a hundred draws of every sample need not fit in memory.
+    start = jnp.zeros(
+      jax.eval_shape(self.noise.encode, law, keys[0], clean).shape
+    )
+    return jax.lax.scan(add, start, keys)[0] / self.num_queries
+
+  def clean(self, index: jax.Array) -> jax.Array:
+    """Compute codes without noise: the attacker owns these inputs and knows
+    client and privatizer.
+    """
+    return self.codes[self.which, self.rows[index]]
+
+
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=["label", "train", "validation"],
+  meta_fields=["num_classes"],
+)
+@dataclasses.dataclass(frozen=True)
+class Auxiliary:
+  """The attacker's own labelled samples, padded to a common length m.
+
+  Attributes:
+    label: private label, int32 [m].
+    train: 1 where a sample may train the attacker, else 0, float32 [m].
+    validation: 1 where it may choose knobs and stopping, float32 [m].
+    num_classes: number of classes scored (static).
+  """
+
+  label: jax.Array
+  train: jax.Array
+  validation: jax.Array
+  num_classes: int
+
+
+class Attack(NamedTuple):
+  """An adversary.
+
+  Attributes:
+    name: "family.function", as in results.
+    fit: (key, victim, auxiliary, knobs) -> attacker, a pytree of arrays.
+    score: (attacker, codes [b, ...]) -> scores [b, num_classes], higher for
+      the class held more likely.
+    grid: the knobs to try, all with the same names and numbers as values; the
+      best on attacker validation is kept.
+    applies: says whether the attack can be run on codes with this noise;
+      None for always.
+  """
+
+  name: str
+  fit: Callable[..., Any]
+  score: Callable[[Any, jax.Array], jax.Array]
+  grid: tuple[Mapping[str, float], ...]
+  applies: Callable[[privatizer_lib.Privatizer], bool] | None = None
+
+
+def class_weights(
+  label: jax.Array, chosen: jax.Array, num_classes: int
+) -> jax.Array:
+  """Weigh chosen samples so that every class present weighs the same.
+
+  Args:
+    label: [m].
+    chosen: 1 where a sample counts, [m].
+    num_classes: number of classes.
+
+  Returns:
+    [m], sum 1, 0 where not chosen.
+  """
+  one_hot = jax.nn.one_hot(label, num_classes) * chosen[:, None]
+  count = jnp.sum(one_hot, axis=0)
+  present = jnp.maximum(jnp.sum(count > 0), 1)
+  each = jnp.where(count > 0, 1.0 / jnp.maximum(count, 1.0), 0.0) / present
+  return one_hot @ each
+
+
+def flatten(codes: jax.Array) -> jax.Array:
+  """Lay every code out as a vector, [b, ...] -> [b, d], float32."""
+  return codes.reshape(codes.shape[0], -1).astype(jnp.float32)

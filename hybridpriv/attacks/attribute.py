@@ -1,0 +1,99 @@
+"""Attribute and identity adversaries that learn by gradient."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from hybridpriv.attacks import adversary
+from hybridpriv.attacks import attack as attack_lib
+
+
+def linear(
+  *,
+  learning_rate: tuple[float, ...] = (0.003, 0.03),
+  weight_decay: float = 0.001,
+  max_steps: int = 1000,
+) -> attack_lib.Attack:
+  """Attack with multinomial logistic regression.
+
+  Args:
+    learning_rate: rates to try.
+    weight_decay: decoupled weight decay.
+    max_steps: limit of the training.
+  """
+  return _network(
+    "attribute.linear", (), learning_rate, weight_decay, max_steps
+  )
+
+
+def mlp(
+  *,
+  width: int = 64,
+  depth: int = 2,
+  learning_rate: tuple[float, ...] = (0.001, 0.005),
+  weight_decay: float = 0.001,
+  max_steps: int = 1000,
+) -> attack_lib.Attack:
+  """Attack with a multi-layer perceptron.
+
+  Args:
+    width: units of every hidden layer.
+    depth: number of hidden layers.
+    learning_rate: rates to try.
+    weight_decay: decoupled weight decay.
+    max_steps: limit of the training.
+  """
+  return _network(
+    "attribute.mlp", (width,) * depth, learning_rate, weight_decay, max_steps
+  )
+
+
+def _network(
+  name: str,
+  hidden: tuple[int, ...],
+  learning_rate: tuple[float, ...],
+  weight_decay: float,
+  max_steps: int,
+) -> attack_lib.Attack:
+  """Make an attack of a dense network; parameters are (kernel, bias) pairs."""
+
+  def logits(params: Any, codes: jax.Array) -> jax.Array:
+    for kernel, bias in params[:-1]:
+      codes = jax.nn.relu(codes @ kernel + bias[None])
+    kernel, bias = params[-1]
+    return codes @ kernel + bias[None]
+
+  def fit(
+    key: jax.Array,
+    victim: attack_lib.Victim,
+    auxiliary: attack_lib.Auxiliary,
+    knobs: Any,
+  ) -> Any:
+    def init(key: jax.Array, codes: jax.Array) -> Any:
+      sizes = (codes.shape[1], *hidden, auxiliary.num_classes)
+      keys = jax.random.split(key, len(sizes))
+      he = jax.nn.initializers.he_normal()
+      return [
+        (he(k, (a, b)), jnp.zeros(b))
+        for k, a, b in zip(keys, sizes[:-1], sizes[1:], strict=False)
+      ]
+
+    return adversary.learn(
+      key,
+      victim,
+      auxiliary,
+      init=init,
+      logits=logits,
+      learning_rate=knobs["learning_rate"],
+      weight_decay=weight_decay,
+      max_steps=max_steps,
+    )
+
+  def score(attacker: Any, codes: jax.Array) -> jax.Array:
+    codes = attack_lib.flatten(codes) - attacker["mean"][None]
+    return logits(attacker["params"], codes / attacker["std"][None])
+
+  rates = (learning_rate,) if isinstance(learning_rate, float) else learning_rate
+  grid = tuple({"learning_rate": r} for r in rates)
+  return attack_lib.Attack(name, fit, score, grid)

@@ -1,0 +1,78 @@
+"""Checkpoints; the only file that knows Orbax.
+
+A state is saved as a flat dictionary from path to array.  That way a
+checkpoint does not depend on Python classes, and one written under any
+Orbax of the supported range is read under any other.
+"""
+
+import pathlib
+from typing import Any
+
+import jax
+import orbax.checkpoint.v1 as ocp
+
+from hybridpriv.train import optim
+
+_NAME = "state"
+
+
+def _flatten(tree: Any) -> dict[str, jax.Array]:
+  leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+  return {
+    "/".join(str(getattr(p, "name", optim.path_name((p,)))) for p in path): leaf
+    for path, leaf in leaves
+  }
+
+
+def _open(folder: pathlib.Path) -> ocp.training.Checkpointer:
+  policies = ocp.training.preservation_policies
+  return ocp.training.Checkpointer(
+    folder.absolute(), preservation_policy=policies.LatestN(1)
+  )
+
+
+def latest_step(folder: pathlib.Path) -> int | None:
+  """Return the step of the newest whole checkpoint, None without one."""
+  if not folder.is_dir():
+    return None
+  with _open(folder) as checkpointer:
+    latest = checkpointer.latest
+  return None if latest is None else int(latest.step)
+
+
+def save(folder: pathlib.Path, step: int, state: Any) -> None:
+  """Write `state` as the checkpoint of `step` and drop older ones.
+
+  The new one is complete before the old one goes; a crash leaves one whole.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  with _open(folder) as checkpointer:
+    checkpointer.save_checkpointables(step, {_NAME: _flatten(state)})
+
+
+def restore(folder: pathlib.Path, like: Any) -> Any:
+  """Read the newest checkpoint into the structure and placement of `like`.
+
+  Args:
+    folder: where `save` wrote.
+    like: a state of the same structure; its arrays give shape and sharding.
+
+  Raises:
+    ValueError: if the checkpoint holds another network or optimizer.
+  """
+  leaves, structure = jax.tree_util.tree_flatten(like)
+  names = list(_flatten(like))
+  abstract = {
+    name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
+    for name, x in zip(names, leaves, strict=True)
+  }
+  with _open(folder) as checkpointer:
+    step = checkpointer.latest.step
+    try:
+      saved = checkpointer.load_checkpointables(step, {_NAME: abstract})[_NAME]
+    except (KeyError, ValueError) as error:
+      raise ValueError(
+        f"the checkpoint {folder}/{step} does not fit this configuration"
+        f" ({str(error).splitlines()[0]}): use another --workdir"
+      ) from error
+  return jax.tree_util.tree_unflatten(structure, [saved[n] for n in names])

@@ -1,0 +1,196 @@
+"""The loop around the step: batches in, metrics and checkpoints out.
+
+Where a training starts from, in this order:
+
+1. its own newest checkpoint;
+2. the state it is given (fresh parameters, or those of another training).
+"""
+
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import tqdm
+from absl import logging
+
+from hybridpriv import mesh as mesh_lib
+from hybridpriv.train import checkpoints
+from hybridpriv.train import metrics as metrics_lib
+from hybridpriv.train.state import TrainState
+
+
+class Replica(NamedTuple):
+  """One of several trainings that share a program.
+
+  Attributes:
+    run: its name in the metrics, "fold0/seed0/simple".
+    state: where it starts.
+    key: root of its randomness.
+    batch: function of the step, returns NumPy arrays.
+    evaluate: function of the state, returns named numbers; None for none.
+    folder: its checkpoints.
+  """
+
+  run: str
+  state: TrainState
+  key: jax.Array
+  batch: Callable[[int], Mapping[str, np.ndarray]]
+  evaluate: Callable[[TrainState], Mapping[str, float]] | None
+  folder: pathlib.Path
+
+
+class Schedule(NamedTuple):
+  """How long, and how often what happens, in steps."""
+
+  num_steps: int
+  log_every: int = 50
+  evaluate_every: int = 500
+  checkpoint_every: int = 500
+  profile: tuple[int, int] | None = None
+
+
+class Diverged(RuntimeError):
+  """A loss or gradient was not finite; the message names run and step."""
+
+
+def fit(
+  step: Callable[..., Any],
+  replicas: Sequence[Replica],
+  schedule: Schedule,
+  writer: metrics_lib.Writer,
+  *,
+  vmapped: bool | None = None,
+  profile_folder: pathlib.Path | None = None,
+) -> list[TrainState]:
+  """Train replicas to the end, resuming each where it stopped.
+
+  Args:
+    step: the compiled step, see `compile_step`.
+    replicas: trainings of the same shapes.
+    schedule: length and intervals.
+    writer: where metrics go.
+    vmapped: `step` takes all replicas stacked; the default asks the mesh.
+    profile_folder: where `schedule.profile` writes its trace.
+
+  Returns:
+    The final states, in order.
+
+  Raises:
+    Diverged: as soon as a logged interval holds a loss that is not finite.
+  """
+  if vmapped is None:
+    vmapped = mesh_lib.vmaps_replicas()
+  groups = [list(replicas)] if vmapped else [[r] for r in replicas]
+  states: list[TrainState] = []
+  for group in groups:
+    states += _fit_group(step, group, schedule, writer, vmapped, profile_folder)
+  return states
+
+
+def compile_step(step: Callable[..., Any], *, vmapped: bool) -> Any:
+  """Compile a step, its state donated; `vmapped` over stacked replicas."""
+  return jax.jit(jax.vmap(step) if vmapped else step, donate_argnums=0)
+
+
+def _fit_group(
+  step: Any,
+  group: Sequence[Replica],
+  schedule: Schedule,
+  writer: metrics_lib.Writer,
+  vmapped: bool,
+  profile_folder: pathlib.Path | None,
+) -> list[TrainState]:
+  """Train one program's worth of replicas."""
+  mesh = mesh_lib.data_mesh()
+  stack = (
+    (lambda trees: jax.tree.map(lambda *x: jax.numpy.stack(x), *trees))
+    if vmapped
+    else lambda trees: trees[0]
+  )
+  # The step gives its state away; what the caller passed stays the caller's.
+  state = jax.tree.map(
+    jax.numpy.copy,
+    mesh_lib.replicate(stack([r.state for r in group]), mesh),
+  )
+  key = mesh_lib.replicate(stack([r.key for r in group]), mesh)
+  folder = group[0].folder
+  start = checkpoints.latest_step(folder) or 0
+  if start:
+    state = checkpoints.restore(folder, state)
+  for replica in group:
+    writer.rewind(replica.run, start)
+
+  def next_batch(number: int) -> Any:
+    batches = [r.batch(number) for r in group]
+    if vmapped:
+      return mesh_lib.shard(
+        jax.tree.map(lambda *x: np.stack(x), *batches), mesh, axis=1
+      )
+    return mesh_lib.shard(dict(batches[0]), mesh)
+
+  end = schedule.num_steps
+  name = group[0].run if len(group) == 1 else f"{len(group)} replicas"
+  bar = tqdm.tqdm(
+    total=end, initial=start, desc=name, leave=False, disable=None, unit="step"
+  )
+  batch = next_batch(start) if start < end else None
+  for number in range(start + 1, end + 1):
+    if schedule.profile and number == schedule.profile[0]:
+      jax.profiler.start_trace(str(profile_folder))
+    state, metrics = step(state, batch, key)
+    if number < end:
+      # Prepared while the device works: calls return before they are done.
+      batch = next_batch(number)
+    if schedule.profile and number == schedule.profile[1]:
+      jax.block_until_ready(metrics)
+      jax.profiler.stop_trace()
+    last = number == end
+    checkpoint = last or number % schedule.checkpoint_every == 0
+    log = number % schedule.log_every == 0
+    if checkpoint or log or number % schedule.evaluate_every == 0:
+      _stop_on_nan(group, state)
+      evaluate = last or number % schedule.evaluate_every == 0
+      _log(group, writer, number, metrics, state if evaluate else None)
+      bar.set_postfix(loss=float(np.mean(jax.device_get(metrics["loss"]))))
+    if checkpoint:
+      checkpoints.save(folder, number, state)
+    bar.update()
+  bar.close()
+  logging.info("%s: %d steps", name, end)
+  return _unstack(state, group) if vmapped else [state]
+
+
+def _unstack(state: TrainState, group: Sequence[Replica]) -> list[TrainState]:
+  if state.step.ndim == 0:
+    return [state]
+  return [jax.tree.map(lambda x, i=i: x[i], state) for i in range(len(group))]
+
+
+def _log(
+  group: Sequence[Replica],
+  writer: metrics_lib.Writer,
+  number: int,
+  metrics: Mapping[str, jax.Array],
+  state: TrainState | None,
+) -> None:
+  """Write one line a replica; with `state`, what it is worth as well."""
+  values = {f"train/{k}": v for k, v in jax.device_get(metrics).items()}
+  states = [None] * len(group) if state is None else _unstack(state, group)
+  for i, (replica, own) in enumerate(zip(group, states, strict=True)):
+    line = {k: v[i] if np.ndim(v) else v for k, v in values.items()}
+    if own is not None and replica.evaluate is not None:
+      line |= replica.evaluate(own)
+    writer.write(replica.run, number, line)
+
+
+def _stop_on_nan(group: Sequence[Replica], state: TrainState) -> None:
+  first = np.atleast_1d(jax.device_get(state.nan_step))
+  for replica, number in zip(group, first, strict=True):
+    if number >= 0:
+      raise Diverged(
+        f"{replica.run}: loss or gradient not finite at step {number + 1}."
+        " Lower the learning rate or the weights of the objective; the last"
+        " whole checkpoint was kept"
+      )

@@ -1,0 +1,310 @@
+"""One update of all players, and the network's answers: pure functions."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from hybridpriv.privatizers import privatizer as privatizer_lib
+from hybridpriv.train import augment as augment_lib
+from hybridpriv.train import objective
+from hybridpriv.train import state as state_lib
+from hybridpriv.train.state import DEFENDER, TrainState
+
+Batch = Mapping[str, Any]
+Metrics = dict[str, jax.Array]
+
+
+class Player(NamedTuple):
+  """An adversary inside the training, with parameters of its own.
+
+  Attributes:
+    name: its name; its output is "<name>/logits" in the context.
+    network: a Linen module of one input.
+    input: the context name it looks at, "feature" or "code".
+  """
+
+  name: str
+  network: nn.Module
+  input: str
+
+
+class Monitor(NamedTuple):
+  """Something to log that nobody minimises.
+
+  Attributes:
+    name: prefix of the metrics.
+    function: keyword-only, also takes `mask`; returns named scalars.
+    inputs: pairs (argument, name in the context), knobs included.
+  """
+
+  name: str
+  function: Callable[..., Mapping[str, jax.Array]]
+  inputs: tuple[tuple[str, str], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+  """Everything about a training that is not an array.
+
+  Attributes:
+    network: a staged network.
+    answers: (desired label, number of classes) in the order of the logits.
+    cut: last stage on the device.
+    shape: input of the network, without the batch axis.
+    optimizers: by player.
+    terms: the objective.
+    monitors: what else to log.
+    players: the adversaries, if any.
+    start: train only the stages after this one, from its stored output.
+    augment: function of (key, inputs, shape), in training only.
+    privatizer: put between the halves, with fresh noise every step.
+  """
+
+  network: nn.Module
+  answers: tuple[tuple[str, int], ...]
+  cut: str
+  shape: tuple[int, ...]
+  optimizers: Mapping[str, optax.GradientTransformation]
+  terms: Sequence[objective.Term]
+  monitors: Sequence[Monitor] = ()
+  players: Sequence[Player] = ()
+  start: str | None = None
+  augment: Callable[..., jax.Array] | None = None
+  privatizer: privatizer_lib.Privatizer | None = None
+
+
+def prepare(
+  inputs: jax.Array,
+  constants: Mapping[str, Any],
+  *,
+  shape: tuple[int, ...],
+  augment: Callable[..., jax.Array] | None = None,
+  key: jax.Array | None = None,
+) -> jax.Array:
+  """Turn stored samples into what the network takes.
+
+  Args:
+    inputs: uint8 images [b, h, w, c] or signals [b, t, c].
+    constants: "mean" and "std" per channel, of the task-train samples.
+    shape: the network's input.
+    augment: augmentation; None cuts the centre.
+    key: for the augmentation.
+
+  Returns:
+    float32 [b, *shape], standardised per channel.
+  """
+  if augment is None:
+    inputs = augment_lib.centre(inputs, shape=shape)
+  else:
+    inputs = augment(key, inputs, shape=shape)
+  channel = (1,) * (inputs.ndim - 1) + (-1,)
+  mean = constants["mean"].reshape(channel)
+  return (inputs.astype(jnp.float32) - mean) / constants["std"].reshape(channel)
+
+
+def split_logits(
+  logits: jax.Array, answers: Sequence[tuple[str, int]]
+) -> dict[str, jax.Array]:
+  """Divide the last stage's output among the desired labels."""
+  parts, at = {}, 0
+  for label, size in answers:
+    parts[label] = logits[:, at : at + size]
+    at += size
+  return parts
+
+
+def forward(
+  spec: Spec,
+  params: Mapping[str, Any],
+  state: TrainState,
+  batch: Batch,
+  key: jax.Array,
+  *,
+  train: bool,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Run client, privatizer, cloud and adversaries.
+
+  Args:
+    spec: the training.
+    params: parameters by player.
+    state: for everything but the parameters.
+    batch: "inputs" [b, ...], "mask" [b], "labels/<name>" [b].
+    key: of this step.
+    train: batch statistics, dropout and augmentation on.
+
+  Returns:
+    (context, new model state).  The context holds the batch, "feature",
+    "code", "decoded", "logits/<label>", "<player>/logits" and the knobs.
+  """
+  x = batch["inputs"]
+  if spec.start is None:
+    x = prepare(
+      x,
+      state.constants,
+      shape=spec.shape,
+      augment=spec.augment if train else None,
+      key=state_lib.stream(key, "augment"),
+    )
+  model_state = dict(state.model_state)
+  mutable = list(model_state) if train else False
+
+  def run(x: jax.Array, **stages: Any) -> jax.Array:
+    variables = {"params": params[DEFENDER], **model_state}
+    rngs = {"dropout": state_lib.stream(key, "dropout")}
+    result = spec.network.apply(
+      variables, x, train=train, mutable=mutable, rngs=rngs, **stages
+    )
+    if train:
+      (x, _), changed = result
+      model_state.update(changed)
+      return x
+    return result[0]
+
+  context = {**batch, **{f"knobs/{k}": v for k, v in state.knobs.items()}}
+  feature = x
+  if spec.start != spec.cut:
+    feature = run(x, after=spec.start, upto=spec.cut)
+  context["feature"] = context["code"] = context["decoded"] = feature
+  if spec.privatizer is not None:
+    law = state.constants["privatizer"]
+    noise = state_lib.stream(key, "privatizer")
+    context["code"] = spec.privatizer.encode(law, noise, feature)
+    context["decoded"] = spec.privatizer.decode(law, context["code"])
+  logits = run(context["decoded"], after=spec.cut)
+  for label, part in split_logits(logits, spec.answers).items():
+    context[f"logits/{label}"] = part
+  for player in spec.players:
+    context[f"{player.name}/logits"] = player.network.apply(
+      {"params": params[player.name]}, context[player.input]
+    )
+  return context, model_state
+
+
+def make_step(
+  spec: Spec,
+) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]:
+  """Make the pure step (state, batch, key) -> (state, metrics).
+
+  Every player's gradient is that of its own total by its own parameters, all
+  from the same forward pass (XLA merges the equal computations).  `key` is the
+  root of the training; the step folds in its own number, so that a resumed
+  training draws what the straight one would have drawn.
+  """
+
+  def step(
+    state: TrainState, batch: Batch, key: jax.Array
+  ) -> tuple[TrainState, Metrics]:
+    key = jax.random.fold_in(key, state.step)
+
+    def total(own: Any, player: str) -> tuple[jax.Array, tuple[Any, Any]]:
+      params = {**state.params, player: own}
+      context, model_state = forward(
+        spec, params, state, batch, key, train=True
+      )
+      totals, values = objective.evaluate(spec.terms, context, state.step)
+      metrics = dict(values)
+      for monitor in spec.monitors:
+        arguments = {a: context[name] for a, name in monitor.inputs}
+        found = monitor.function(**arguments, mask=context["mask"])
+        metrics |= {f"{monitor.name}/{k}": v for k, v in found.items()}
+      if player not in totals:
+        raise ValueError(
+          f"player {player!r} has no term: the terms belong to"
+          f" {sorted({t.player for t in spec.terms})}"
+        )
+      return totals[player], (model_state, metrics)
+
+    params, opt_state, model_state, metrics = {}, {}, state.model_state, {}
+    finite = jnp.asarray(True)
+    for player, own in state.params.items():
+      (loss, (changed, values)), grads = jax.value_and_grad(
+        total, has_aux=True
+      )(own, player)
+      updates, opt_state[player] = spec.optimizers[player].update(
+        grads, state.opt_state[player], own
+      )
+      params[player] = optax.apply_updates(own, updates)
+      prefix = "" if player == DEFENDER else f"{player}/"
+      metrics[f"{prefix}loss"] = loss
+      metrics[f"{prefix}gradient_norm"] = optax.global_norm(grads)
+      finite &= jnp.isfinite(loss) & jnp.isfinite(
+        metrics[f"{prefix}gradient_norm"]
+      )
+      if player == DEFENDER:
+        model_state, metrics = changed, {**metrics, **values}
+    first = jnp.where(state.nan_step >= 0, state.nan_step, state.step)
+    return dataclasses.replace(
+      state,
+      step=state.step + 1,
+      nan_step=jnp.where(finite, state.nan_step, first).astype(jnp.int32),
+      params=params,
+      model_state=model_state,
+      opt_state=opt_state,
+    ), metrics
+
+  return step
+
+
+def make_answers(
+  spec: Spec,
+) -> Callable[[TrainState, jax.Array, jax.Array], dict[str, jax.Array]]:
+  """Make the function (state, inputs, key) -> logits by desired label.
+
+  Evaluation mode: stored statistics, no dropout; the privatizer, where there is
+  one, with fresh noise from `key`.
+  """
+
+  def answers(
+    state: TrainState, inputs: jax.Array, key: jax.Array
+  ) -> dict[str, jax.Array]:
+    batch = {"inputs": inputs, "mask": jnp.ones(inputs.shape[0])}
+    context, _ = forward(spec, state.params, state, batch, key, train=False)
+    return {label: context[f"logits/{label}"] for label, _ in spec.answers}
+
+  return answers
+
+
+def initialise(
+  spec: Spec,
+  key: jax.Array,
+  *,
+  knobs: Mapping[str, float],
+  constants: Mapping[str, Any],
+) -> TrainState:
+  """Draw the parameters of all players and start at step 0."""
+  example = jnp.zeros((1, *spec.shape))
+  variables = dict(
+    spec.network.init(state_lib.stream(key, "init"), example, train=False)
+  )
+  params = {DEFENDER: variables.pop("params")}
+  state = state_lib.create(params, variables, spec.optimizers, knobs, constants)
+  return add_players(spec, key, state)
+
+
+def add_players(spec: Spec, key: jax.Array, state: TrainState) -> TrainState:
+  """Draw the parameters of the adversaries that `state` does not have yet."""
+  params, opt_state = dict(state.params), dict(state.opt_state)
+  whole = dataclasses.replace(spec, start=None, players=())
+  batch = {
+    "inputs": jnp.zeros((1, *spec.shape)),
+    "mask": jnp.ones(1),
+  }
+  for player in spec.players:
+    if player.name in params:
+      continue
+    context = jax.eval_shape(
+      lambda: forward(whole, state.params, state, batch, key, train=False)[0]
+    )
+    example = jnp.zeros(context[player.input].shape)
+    params[player.name] = player.network.init(
+      state_lib.stream(key, player.name), example
+    )["params"]
+    opt_state[player.name] = spec.optimizers[player.name].init(
+      params[player.name]
+    )
+  return dataclasses.replace(state, params=params, opt_state=opt_state)
