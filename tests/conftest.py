@@ -6,6 +6,7 @@ a program that a test launches inherits them.
 
 import os
 import pathlib
+import zipfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
@@ -16,8 +17,10 @@ os.environ["XLA_FLAGS"] = (
 os.environ["MPLBACKEND"] = "agg"
 
 import jax
+import numpy as np
 import pytest
 from absl import flags
+from PIL import Image
 
 # Libraries that read absl flags (TFDS, Grain) refuse to work before parsing.
 flags.FLAGS.mark_as_parsed()
@@ -31,3 +34,37 @@ def key() -> jax.Array:
 @pytest.fixture(scope="session")
 def repository() -> pathlib.Path:
   return pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def faces_folder(tmp_path_factory) -> pathlib.Path:
+  """A folder as the `table` source reads it: the files and columns of LFW.
+
+  Six people have 20 pictures, 18 have three. The gender is the brightness of
+  the left half, the person the colour of the right half.
+  """
+  folder = tmp_path_factory.mktemp("faces")
+  rng = np.random.default_rng(0)
+  rows = ["path,identity,gender,emotion,split_view1,n_images_of_identity"]
+  with zipfile.ZipFile(folder / "images.zip", "w") as pictures:
+    for person in range(24):
+      name = f"Person_{person:02}"
+      gender = person % 2
+      split = "test" if person % 4 < 2 else "train"
+      count = 20 if person < 6 else 3
+      colour = rng.integers(60, 200, size=3)
+      for number in range(count):
+        pixels = np.empty((40, 40, 3))
+        pixels[:, :20] = 60 + 120 * gender
+        pixels[:, 20:] = colour
+        pixels += rng.normal(scale=20, size=pixels.shape)
+        picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+        path = f"{name}/{name}_{number + 1:04}.jpg"
+        with pictures.open(path, "w") as file:
+          picture.save(file, format="jpeg")
+        emotion = ("neutral", "happiness")[number % 2]
+        rows.append(
+          f"{path},{name},{('female', 'male')[gender]},{emotion},{split},{count}"
+        )
+  (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+  return folder
