@@ -1,8 +1,8 @@
 """Heads on a feature: adversaries that play along in training, attackers."""
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
 
 class Mlp(nn.Module):

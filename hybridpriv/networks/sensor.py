@@ -1,7 +1,7 @@
 """A 1-D convolutional network for windows of sensor signals."""
 
-from flax import linen as nn
 import jax
+from flax import linen as nn
 
 from hybridpriv.networks import staged
 

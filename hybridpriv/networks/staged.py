@@ -5,15 +5,15 @@ A staged network runs the stages strictly after `after`, up to and including
 stage creates lives under its name, so that the variables divide by name.
 """
 
-from collections.abc import Callable, Mapping
 import functools
 import math
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from flax import linen as nn
 import jax
-from jax.extend import core
 import jax.numpy as jnp
+from flax import linen as nn
+from jax.extend import core
 
 
 class _Stage(nn.Module):

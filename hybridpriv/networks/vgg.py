@@ -1,8 +1,8 @@
 """VGG-16, the network of the hybrid paper."""
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
 from hybridpriv.networks import staged
 

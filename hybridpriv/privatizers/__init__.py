@@ -1,0 +1,1 @@
+"""What happens to a feature between the device and the wire."""
