@@ -337,7 +337,8 @@ def _plain(record) -> Any:
       f.name: _plain(getattr(record, f.name))
       for f in dataclasses.fields(record)
     }
-    return {**value, **value.pop("extra")}
+    extra = value.pop("extra")
+    return {**value, **extra}
   if isinstance(record, Mapping):
     return {k: _plain(v) for k, v in record.items()}
   if isinstance(record, list | tuple):
