@@ -57,8 +57,7 @@ def _run_examples(text, name):
 def _python_blocks():
   for page in PAGES:
     for number, block in enumerate(_blocks(page.read_text(), "python")):
-      if page.name == "README.md" or ">>>" in block:
-        yield pytest.param(block, id=f"{page.name}-{number}")
+      yield pytest.param(block, id=f"{page.name}-{number}")
 
 
 def _modules():
@@ -68,14 +67,14 @@ def _modules():
       yield name.removesuffix(".__init__")
 
 
-@pytest.mark.parametrize("name", _modules())
+@pytest.mark.parametrize("name", list(_modules()))
 def test_examples_in_docstrings_hold(name):
   module = importlib.import_module(name)
   failed, _ = doctest.testmod(module, optionflags=DOCTEST_FLAGS)
   assert failed == 0
 
 
-@pytest.mark.parametrize("block", _python_blocks())
+@pytest.mark.parametrize("block", list(_python_blocks()))
 def test_examples_in_pages_hold(block, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   if ">>>" in block:
