@@ -37,7 +37,8 @@ lint: $(VENV)/.lint $(VENV)/.test
 	@$(bin)/ruff check --quiet .
 	@$(bin)/ruff format --quiet --check . \
 	  || { echo "Not formatted as above; run: $(bin)/ruff format ."; exit 1; }
-	@$(bin)/pyrefly check --output-format=min-text
+	@$(bin)/pyrefly check --output-format=min-text --summary=none \
+	  --python-interpreter-path=$(bin)/python
 	@$(bin)/lint-imports --no-logo
 
 docs: $(VENV)/.docs

@@ -27,21 +27,30 @@ html_theme = "furo"
 html_title = "hybridpriv"
 
 
-def _dollar_math(app, what, name, obj, options, lines):
-  """Reads $...$ of docstrings as the pages read it."""
-  text = "\n".join(lines)
-  text = re.sub(
-    r"\$\$\s*(.+?)\s*\$\$",
-    lambda match: f":math:`{match[1]}`",
-    text,
-    flags=re.DOTALL,
-  )
-  text = re.sub(
-    r"\$(?=\S)([^$]+?)(?<=\S)\$",
-    lambda match: f":math:`{match[1]}`",
-    text,
-  )
-  lines[:] = text.split("\n")
+# Docstrings are written as the pages are, in Markdown; autodoc reads reST.
+_MARKDOWN = re.compile(
+  r"^(?P<fence>[ ]*)```\w*\n(?P<block>.*?)^[ ]*```$"
+  r"|^(?P<display>[ ]*)\$\$(?P<formula>.+?)\$\$$"
+  r"|(?P<code>`[^`]+`)"
+  r"|\$(?=\S)(?P<inline>[^$]+?)(?<=\S)\$"
+  r"|(?P<star>(?<!\*)\*(?=\w))",
+  flags=re.DOTALL | re.MULTILINE,
+)
+
+
+def _to_rest(match):
+  if match["block"] is not None:
+    block = match["block"].replace("\n", "\n  ")
+    return f"{match['fence']}::\n\n  {block}\n"
+  if match["formula"]:
+    return f"{match['display']}.. math:: {' '.join(match['formula'].split())}"
+  if match["inline"]:
+    return f":math:`{' '.join(match['inline'].split())}`"
+  return match["code"] or "\\*"
+
+
+def _convert_docstring(app, what, name, obj, options, lines):
+  lines[:] = _MARKDOWN.sub(_to_rest, "\n".join(lines)).split("\n")
 
 
 def _skip_alias(app, what, name, obj, skip, options):
@@ -50,5 +59,5 @@ def _skip_alias(app, what, name, obj, skip, options):
 
 
 def setup(app):
-  app.connect("autodoc-process-docstring", _dollar_math, priority=100)
+  app.connect("autodoc-process-docstring", _convert_docstring, priority=100)
   app.connect("autodoc-skip-member", _skip_alias)
