@@ -45,6 +45,8 @@ def faces_folder(tmp_path_factory) -> pathlib.Path:
   """
   folder = tmp_path_factory.mktemp("faces")
   rng = np.random.default_rng(0)
+  genders = ("female", "male")
+  emotions = ("neutral", "happiness")
   rows = ["path,identity,gender,emotion,split_view1,n_images_of_identity"]
   with zipfile.ZipFile(folder / "images.zip", "w") as pictures:
     for person in range(24):
@@ -62,9 +64,7 @@ def faces_folder(tmp_path_factory) -> pathlib.Path:
         path = f"{name}/{name}_{number + 1:04}.jpg"
         with pictures.open(path, "w") as file:
           picture.save(file, format="jpeg")
-        emotion = ("neutral", "happiness")[number % 2]
-        rows.append(
-          f"{path},{name},{('female', 'male')[gender]},{emotion},{split},{count}"
-        )
+        labels = f"{genders[gender]},{emotions[number % 2]}"
+        rows.append(f"{path},{name},{labels},{split},{count}")
   (folder / "labels.csv").write_text("\n".join(rows) + "\n")
   return folder
