@@ -33,13 +33,16 @@ test: $(VENV)/.test
 test-slow: $(VENV)/.test
 	@$(bin)/python -m pytest -q -m slow
 
+# All four say what they have to say before the target fails.
 lint: $(VENV)/.lint $(VENV)/.test
-	@$(bin)/ruff check --quiet .
-	@$(bin)/ruff format --quiet --check . \
-	  || { echo "Not formatted as above; run: $(bin)/ruff format ."; exit 1; }
-	@$(bin)/pyrefly check --output-format=min-text --summary=none \
-	  --python-interpreter-path=$(bin)/python
-	@$(bin)/lint-imports --no-logo
+	@status=0; \
+	$(bin)/ruff check --quiet . || status=1; \
+	$(bin)/ruff format --quiet --check . || { status=1; \
+	  echo "Not formatted as above; run: $(bin)/ruff format ."; }; \
+	$(bin)/pyrefly check --output-format=min-text --summary=none \
+	  --python-interpreter-path=$(bin)/python || status=1; \
+	$(bin)/lint-imports --no-logo || status=1; \
+	exit $$status
 
 docs: $(VENV)/.docs
 	@$(bin)/python -m sphinx -W --keep-going -q docs docs/_build/html
