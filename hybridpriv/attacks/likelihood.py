@@ -1,10 +1,10 @@
 r"""The likelihood attack: Bayes' rule with the noise law, in closed form.
 
 The attacker knows client, privatizer and noise, so it can compute the clean
-code $u_i$ of each of its own samples.  For a code $z = u + N(0, diag(s^2))$ it
+code $u_i$ of each of its own samples.  For a code $z = u + N(0, S)$ it
 scores class $c$ by
 
-$$ \log \frac{1}{n_c} \sum_{i : y_i = c} N(z; u_i, diag(s^2 + h^2 v)) $$
+$$ \log \frac{1}{n_c} \sum_{i : y_i = c} N(z; u_i, S + h^2 diag(v)) $$
 
 where $v$ is the variance of the clean codes and the bandwidth $h$, tuned on
 attacker validation, stands for inputs it has not seen.  With $h = 0$ this is
@@ -25,8 +25,8 @@ def bayes(
 ) -> attack_lib.Attack:
   """Attack by likelihood under the known law of Gaussian noise.
 
-  Applies to chains whose random part ends in additive Gaussian noise (its
-  state names the standard deviation "std").
+  Applies to chains whose random part is the Gaussian noise of
+  `privatizers.noise`, and to codes without noise.
 
   Args:
     bandwidth: kernel widths to try, in standard deviations of the clean code.
@@ -46,19 +46,23 @@ def bayes(
     )
     mean = jnp.sum(clean * weights[:, None], axis=0)
     spread = jnp.sum((clean - mean[None]) ** 2 * weights[:, None], axis=0)
-    std = _noise_std(victim)
-    variance = std**2 / victim.num_queries + knobs["bandwidth"] ** 2 * spread
-    scale = jnp.sqrt(variance + 1e-12 * jnp.max(spread) + 1e-20)
+    noise = _noise_covariance(victim)
+    kernel = knobs["bandwidth"] ** 2 * spread + 1e-12 * jnp.max(spread) + 1e-20
+    if noise.ndim == 2:
+      root = jnp.linalg.cholesky(noise + jnp.diag(kernel))
+    else:
+      root = jnp.sqrt(noise + kernel)
     one_hot = jax.nn.one_hot(auxiliary.label, auxiliary.num_classes)
     return {
-      "codes": clean / scale[None],
-      "scale": scale,
+      "codes": _whiten(clean - mean[None], root),
+      "mean": mean,
+      "root": root,
       "log_weights": jnp.log(one_hot * weights[:, None]),
     }
 
   def score(attacker: Any, codes: jax.Array) -> jax.Array:
-    codes = attack_lib.flatten(codes) / attacker["scale"][None]
-    own = attacker["codes"]
+    codes = attack_lib.flatten(codes) - attacker["mean"][None]
+    codes, own = _whiten(codes, attacker["root"]), attacker["codes"]
     cross = jnp.matmul(codes, own.T, precision=jax.lax.Precision.HIGHEST)
     norms = jnp.sum(codes**2, axis=1)[:, None] + jnp.sum(own**2, axis=1)[None]
     exponent = cross - norms / 2  # -|z - u|^2 / 2
@@ -81,10 +85,25 @@ def bayes(
   )
 
 
-def _noise_std(victim: attack_lib.Victim) -> jax.Array:
-  """Standard deviation of the noise, 0 without any."""
+def _whiten(codes: jax.Array, root: jax.Array) -> jax.Array:
+  """Divide codes [b, d] by a root of a covariance, [d] diagonal or [d, d]."""
+  if root.ndim == 1:
+    return codes / root[None]
+  return jax.scipy.linalg.solve_triangular(root, codes.T, lower=True).T
+
+
+def _noise_covariance(victim: attack_lib.Victim) -> jax.Array:
+  """Covariance of the (averaged) noise: [] when isotropic, else [d, d]."""
   law = jax.tree.map(lambda x: x[victim.which], victim.law)
   total = jnp.zeros([])
   for state in law:
-    total = jnp.sqrt(total**2 + state["std"] ** 2)
-  return total
+    if "factor" in state:
+      factor = state["factor"]
+      if total.ndim == 0:
+        total = total * jnp.eye(factor.shape[0])
+      total = total + factor @ factor.T
+    elif total.ndim == 0:
+      total = total + state["std"] ** 2
+    else:
+      total = total + state["std"] ** 2 * jnp.eye(total.shape[0])
+  return total / victim.num_queries

@@ -86,20 +86,25 @@ def by_distance(
   return np.concatenate(ranks)
 
 
-def of_scores(scores: jax.Array, label: jax.Array) -> jax.Array:
-  """Rank the true class in an attacker's scores, ties averaged, 1 the best.
+def of_scores(
+  scores: jax.Array, label: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Find the true class in an attacker's scores.
 
   Args:
     scores: [b, n], higher is held more likely; -inf for impossible.
     label: true class, [b].
 
   Returns:
-    [b] float32.
+    (right [b], rank [b]): the chance that the first guess is right, 1/j when
+    the true class ties with j - 1 others for the first place; and its rank,
+    1 the best, ties averaged.
   """
   true = jnp.take_along_axis(scores, label[:, None], axis=1)
   above = jnp.sum(scores > true, axis=1)
-  equal = jnp.sum(scores == true, axis=1) - 1
-  return 1.0 + above + jnp.maximum(equal, 0) / 2
+  equal = jnp.maximum(jnp.sum(scores == true, axis=1), 1)
+  right = jnp.where(above == 0, 1.0 / equal, 0.0)
+  return right, 1.0 + above + (equal - 1) / 2
 
 
 def ceiling(label: np.ndarray) -> float:

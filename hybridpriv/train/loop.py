@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import tqdm
-from absl import logging
 
 from hybridpriv import mesh as mesh_lib
 from hybridpriv.train import checkpoints
@@ -158,7 +157,6 @@ def _fit_group(
       checkpoints.save(folder, number, state)
     bar.update()
   bar.close()
-  logging.info("%s: %d steps", name, end)
   return _unstack(state, group) if vmapped else [state]
 
 

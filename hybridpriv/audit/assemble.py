@@ -1,0 +1,180 @@
+"""From outcomes of attacks to measurements with chance, floor and interval."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hybridpriv.audit import engine, problems, statistics
+
+INTERVAL = "95 % bootstrap over people, train seeds and attack seeds"
+HEADLINE = "balanced_accuracy"
+
+
+class Question(NamedTuple):
+  """Everything about one target that does not depend on the defence.
+
+  Attributes:
+    target: its name.
+    kind: "identity" or "attribute".
+    problems: numbers of its problems, over all folds and rotations.
+    person: whose each attacked sample is, problems concatenated [n].
+    label: class of each attacked sample [n].
+    num_classes: classes over all folds; people for an identity.
+    size: number of candidates of each sample's problem [n].
+    chance: by metric.
+  """
+
+  target: str
+  kind: str
+  problems: Sequence[int]
+  person: np.ndarray
+  label: np.ndarray
+  num_classes: int
+  size: np.ndarray
+  chance: Mapping[str, float]
+
+
+def questions(
+  asked: Sequence[problems.Problem], people: Sequence[np.ndarray]
+) -> list[Question]:
+  """Collect the problems by target.
+
+  Args:
+    asked: all problems.
+    people: person of every audit sample, by fold.
+  """
+  found = []
+  for target in dict.fromkeys(p.target for p in asked):
+    own = [i for i, p in enumerate(asked) if p.target == target]
+    person, label, size = [], [], []
+    majority = []
+    for i in own:
+      p = asked[i]
+      test = np.flatnonzero((p.role == problems.TEST) & (p.label >= 0))
+      person.append(people[p.fold][test])
+      label.append(p.label[test])
+      size.append(np.full(len(test), p.num_classes))
+      majority.append(np.bincount(p.label[test]).max())
+    persons, labels = np.concatenate(person), np.concatenate(label)
+    sizes = np.concatenate(size)
+    kind, num_classes = asked[own[0]].kind, asked[own[0]].num_classes
+    if kind == "identity":
+      labels = np.unique(persons, return_inverse=True)[1]
+      num_classes = int(labels.max()) + 1
+    found.append(
+      Question(
+        target=target,
+        kind=kind,
+        problems=own,
+        person=persons,
+        label=labels,
+        num_classes=num_classes,
+        size=sizes,
+        chance={
+          "balanced_accuracy": float(
+            np.mean(1 / sizes)
+            if kind == "identity"
+            else 1 / len(np.unique(labels))
+          ),
+          "accuracy": float(np.sum(majority) / len(labels)),
+          "rank": float(np.mean(1 - (sizes + 1) / (2 * sizes))),
+          "log_rank": float(np.mean([_chance_log_rank(n) for n in sizes])),
+        },
+      )
+    )
+  return found
+
+
+def _chance_log_rank(size: int) -> float:
+  return 1 - float(np.mean(np.log(np.arange(1, size + 1))) / np.log(size))
+
+
+def tables(
+  question: Question, outcomes: Sequence[Sequence[engine.Outcome]]
+) -> dict[str, statistics.Table]:
+  """Sum one attack's outcomes by person and class.
+
+  Args:
+    question: the target.
+    outcomes: by train seed, then by problem of the question.
+
+  Returns:
+    A table for every metric; ranks only for identities.
+  """
+
+  def stack(field: str) -> np.ndarray:
+    return np.stack(
+      [
+        np.concatenate([getattr(o, field) for o in by_problem], axis=1)
+        for by_problem in outcomes
+      ]
+    )
+
+  right = np.clip(stack("right"), 0, 1)
+  label, person = question.label, question.person
+  made = {
+    "balanced_accuracy": statistics.tabulate(
+      right, label, person, question.num_classes
+    ),
+    "accuracy": statistics.tabulate(right, None, person),
+  }
+  if question.kind == "identity":
+    size = question.size[None, None]
+    ranks = 1 - stack("rank") / size
+    logs = 1 - stack("log_rank") / np.log(size)
+    made["rank"] = statistics.tabulate(np.clip(ranks, 0, 1), None, person)
+    made["log_rank"] = statistics.tabulate(np.clip(logs, 0, 1), None, person)
+  return made
+
+
+def measurement(
+  *,
+  target: str,
+  attack: str,
+  metric: str,
+  table: statistics.Table,
+  chance: float,
+  floor: float,
+  floor_of: str,
+  auxiliary: str,
+  num_queries: int = 1,
+  **more: Any,
+) -> dict[str, Any]:
+  """Make one measurement of the public results format."""
+  low, high = statistics.interval(table)
+  return {
+    "target": target,
+    "attack": attack,
+    "metric": metric,
+    "value": statistics.value(table),
+    "low": low,
+    "high": high,
+    "interval": INTERVAL,
+    "unit": "person",
+    "chance": chance,
+    "floor": floor,
+    "floor_of": floor_of,
+    "num_units": len(table.people),
+    "num_queries": num_queries,
+    "auxiliary": auxiliary,
+    **more,
+  }
+
+
+def worst(
+  leakage: Sequence[Mapping[str, Any]], targets: Sequence[str]
+) -> dict[str, int]:
+  """Choose the headline attack of every target, on attacker validation."""
+  found = {}
+  for target in targets:
+    own = [
+      i
+      for i, m in enumerate(leakage)
+      if m["target"] == target
+      and m["metric"] == HEADLINE
+      and m["num_queries"] == 1
+    ]
+    if own:
+      found[target] = max(own, key=lambda i: leakage[i]["validation"])
+  return found

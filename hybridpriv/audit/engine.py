@@ -1,0 +1,222 @@
+"""Runs attacks over defences: many adversaries, few compiled programs.
+
+An adversary is a *job*: (victim, problem, knobs, seed).  Jobs of one attack on
+codes of one shape run through one program, vmapped over a block of jobs; the
+codes of all victims are shared, and noise is drawn inside.  First every knob
+is tried with one seed; the best on attacker validation is then run with the
+other seeds.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hybridpriv.attacks import attack as attack_lib
+from hybridpriv.attacks import rank
+from hybridpriv.audit import problems as problems_lib
+from hybridpriv.privatizers import privatizer as privatizer_lib
+
+_MEMORY = 2**28  # bytes that one block of jobs may take for its codes
+
+
+class Victims(NamedTuple):
+  """Defended systems whose codes have one shape.
+
+  Attributes:
+    names: one for each, e.g. (row, fold, seed).
+    fold: fold of each [v].
+    codes: deterministic part of the codes of the fold's audit samples,
+      [v, n, ...]; shorter folds padded.
+    law: state of the random part, stacked [v, ...].
+    noise: the random part.
+  """
+
+  names: Sequence[Any]
+  fold: np.ndarray
+  codes: np.ndarray
+  law: Any
+  noise: privatizer_lib.Privatizer
+
+
+class Outcome(NamedTuple):
+  """What attackers of one kind achieved on one victim and problem.
+
+  Attributes:
+    right: share of right answers over draws, by attack seed [a, t].
+    rank: mean rank of the true class, by attack seed [a, t].
+    log_rank: mean logarithm of that rank [a, t].
+    validation: balanced accuracy on attacker validation, mean over seeds.
+    knobs: the chosen ones.
+  """
+
+  right: np.ndarray
+  rank: np.ndarray
+  log_rank: np.ndarray
+  validation: float
+  knobs: dict[str, float]
+
+
+def attack_all(
+  attack: attack_lib.Attack,
+  victims: Victims,
+  problems: Sequence[problems_lib.Problem],
+  pairs: Sequence[tuple[int, int]],
+  *,
+  key: jax.Array,
+  seeds: int,
+  draws: int,
+  num_queries: int = 1,
+  progress: Callable[[int], None] = lambda done: None,
+) -> dict[tuple[int, int], Outcome]:
+  """Run one attack on many victims and problems.
+
+  Args:
+    attack: the attack.
+    victims: the systems under attack.
+    problems: the questions.
+    pairs: which victims are asked which questions, (victim, problem).
+    key: root of all randomness here.
+    seeds: attackers of the chosen knobs, each with a key of its own.
+    draws: codes drawn for each attacked sample, when they are random.
+    num_queries: codes of one input that the attacker averages.
+    progress: told how many more jobs are done.
+
+  Returns:
+    The outcome by pair.
+  """
+  padded = problems_lib.pad(problems)
+  num_classes = max(p.num_classes for p in problems)
+  draws = draws if victims.noise.is_random else 1
+  one = _job(attack, victims.noise, num_classes, draws, num_queries)
+  block = _block_size(victims, padded, num_classes, len(pairs))
+  program = jax.jit(jax.vmap(one, in_axes=(None, None, None, None, 0, 0, 0, 0)))
+  shared = (
+    jnp.asarray(victims.codes),
+    jax.tree.map(jnp.asarray, victims.law),
+    jax.tree.map(jnp.asarray, padded),
+    key,
+  )
+
+  def run(jobs: list[tuple[int, int, dict[str, float], int]]) -> list[Any]:
+    results = []
+    for start in range(0, len(jobs), block):
+      part = jobs[start : start + block]
+      full = part + [part[-1]] * (block - len(part))
+      victim, problem, knobs, seed = zip(*full, strict=True)
+      out = program(
+        *shared,
+        np.asarray(victim, np.int32),
+        np.asarray(problem, np.int32),
+        {k: np.asarray([x[k] for x in knobs], np.float32) for k in knobs[0]},
+        np.asarray(seed, np.int32),
+      )
+      out = jax.device_get(out)
+      results += [
+        jax.tree.map(lambda x, i=i: x[i], out) for i in range(len(part))
+      ]
+      progress(len(part))
+    return results
+
+  grid = [dict(knobs) for knobs in attack.grid]
+  tried = run([(v, q, k, 0) for (v, q), k in itertools.product(pairs, grid)])
+  best = {}
+  for i, pair in enumerate(pairs):
+    own = tried[i * len(grid) : (i + 1) * len(grid)]
+    at = int(np.argmax([x["validation"] for x in own]))
+    best[pair] = (grid[at], [own[at]])
+  more = run([(*p, best[p][0], s) for p in pairs for s in range(1, seeds)])
+  for i, pair in enumerate(pairs):
+    best[pair][1].extend(more[i * (seeds - 1) : (i + 1) * (seeds - 1)])
+  outcomes = {}
+  for pair, (knobs, found) in best.items():
+    known = padded.test_mask[pair[1]] > 0
+    outcomes[pair] = Outcome(
+      right=np.stack([x["right"][known] for x in found]),
+      rank=np.stack([x["rank"][known] for x in found]),
+      log_rank=np.stack([x["log_rank"][known] for x in found]),
+      validation=float(np.mean([x["validation"] for x in found])),
+      knobs=knobs,
+    )
+  return outcomes
+
+
+def num_jobs(attack: attack_lib.Attack, pairs: int, seeds: int) -> int:
+  """Count the adversaries that `attack_all` trains."""
+  return pairs * (len(attack.grid) + seeds - 1)
+
+
+def _job(
+  attack: attack_lib.Attack,
+  noise: privatizer_lib.Privatizer,
+  num_classes: int,
+  draws: int,
+  num_queries: int,
+) -> Callable[..., dict[str, jax.Array]]:
+  """Make the pure function of one job."""
+
+  def one(
+    codes: jax.Array,
+    law: Any,
+    problems: problems_lib.Padded,
+    key: jax.Array,
+    which: jax.Array,
+    problem: jax.Array,
+    knobs: dict[str, jax.Array],
+    seed: jax.Array,
+  ) -> dict[str, jax.Array]:
+    for number in (which, problem, seed):
+      key = jax.random.fold_in(key, number)
+    fit_key, validation_key, test_key = jax.random.split(key, 3)
+    own = jax.tree.map(lambda x: x[problem], problems)
+    victim = attack_lib.Victim(codes, law, which, own.rows, noise, num_queries)
+    auxiliary = attack_lib.Auxiliary(
+      own.label, own.train, own.validation, num_classes
+    )
+    attacker = attack.fit(fit_key, victim, auxiliary, knobs)
+
+    def ask(
+      rows: jax.Array, label: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, ...]:
+      """Attack samples with fresh codes: right answers, ranks, log-ranks."""
+      sender = attack_lib.Victim(codes, law, which, rows, noise, num_queries)
+
+      def draw(key: jax.Array) -> tuple[jax.Array, ...]:
+        sent = sender.sample(key, jnp.arange(rows.shape[0]))
+        right, ranks = rank.of_scores(attack.score(attacker, sent), label)
+        return right, ranks, jnp.log(ranks)
+
+      if draws == 1:
+        return draw(key)
+      drawn = jax.lax.map(draw, jax.random.split(key, draws))
+      return jax.tree.map(lambda x: jnp.mean(x, axis=0), drawn)
+
+    right, *_ = ask(own.rows, own.label, validation_key)
+    judge = attack_lib.class_weights(own.label, own.validation, num_classes)
+    right_test, rank_test, log_rank = ask(
+      own.test_rows, own.test_label, test_key
+    )
+    return {
+      "validation": jnp.sum(right * judge),
+      "right": right_test,
+      "rank": rank_test,
+      "log_rank": log_rank,
+    }
+
+  return one
+
+
+def _block_size(
+  victims: Victims,
+  padded: problems_lib.Padded,
+  num_classes: int,
+  pairs: int,
+) -> int:
+  """Choose how many jobs run at once, from the memory that one takes."""
+  width = int(np.prod(victims.codes.shape[2:]))
+  rows = padded.rows.shape[1] + padded.test_rows.shape[1]
+  each = 4 * rows * (2 * width + 4 * num_classes + 64)
+  return int(np.clip(_MEMORY // each, 4, min(256, max(pairs, 4))))

@@ -1,0 +1,176 @@
+"""Attack problems: who is asked about whom, with whose samples (NumPy only).
+
+A problem is one private question to one attacker: labels, and a role for each
+audit sample (the attacker's training, its validation, attacked, or none).
+Problems are padded to one shape, so that attackers on all of them are one
+compiled program.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from hybridpriv.data import dataset, partition
+
+TRAIN, VALIDATION, TEST = 1, 2, 3
+ACROSS = "{} (across recordings)"
+
+
+class Problem(NamedTuple):
+  """One question about the audit samples of one fold.
+
+  Attributes:
+    target: name in results: a label, or "<label> (across recordings)".
+    fold: which fold's audit samples.
+    label: class of every audit sample [n], 0 .. num_classes - 1 or -1.
+    role: TRAIN, VALIDATION, TEST or 0 for every audit sample [n].
+    num_classes: number of classes.
+    kind: "identity" (closed set) or "attribute".
+  """
+
+  target: str
+  fold: int
+  label: np.ndarray
+  role: np.ndarray
+  num_classes: int
+  kind: str
+
+
+class Padded(NamedTuple):
+  """Problems of one shape, stacked along the first axis.
+
+  Attributes:
+    rows: places of the attacker's samples among the audit samples [q, m].
+    label: their classes [q, m].
+    train: 1 where a sample trains [q, m].
+    validation: 1 where it validates [q, m].
+    test_rows: places of the attacked samples [q, t].
+    test_label: their classes [q, t].
+    test_mask: 1 where there is one [q, t].
+  """
+
+  rows: np.ndarray
+  label: np.ndarray
+  train: np.ndarray
+  validation: np.ndarray
+  test_rows: np.ndarray
+  test_label: np.ndarray
+  test_mask: np.ndarray
+
+
+def make(
+  data: dataset.DataSet,
+  audit: np.ndarray,
+  fold: int,
+  targets: Sequence[str],
+  *,
+  rotations: int,
+  seed: int,
+) -> list[Problem]:
+  """List the problems of one fold.
+
+  The label that names the person is a closed-set question: whose is it, among
+  the audit people, with a gallery of each.  Other labels are asked about
+  people whom the attacker has never seen, rotated until everybody was.
+
+  Args:
+    data: the data set.
+    audit: the fold's audit samples [n].
+    fold: its number.
+    targets: private and unforeseen labels.
+    rotations: most divisions of the people for an attribute.
+    seed: of the divisions.
+  """
+  found = []
+  for target in targets:
+    if target == data.identity:
+      own = data.labels[target][audit]
+      people = np.unique(own)
+      label = np.searchsorted(people, own)
+      ways = [(target, "time")]
+      # Images are recordings of their own: there both ways are the same.
+      if len(np.unique(data.recording[audit])) < len(audit):
+        ways.append((ACROSS.format(target), "recording"))
+      for name, by in ways:
+        role = partition.closed_set(data, audit, seed=seed, by=by)
+        found.append(Problem(name, fold, label, role, len(people), "identity"))
+    else:
+      label = data.labels[target][audit]
+      roles = partition.rotations(
+        data, audit, label=target, num=rotations, seed=seed
+      )
+      num_classes = len(data.classes[target])
+      found += [
+        Problem(target, fold, label, role, num_classes, "attribute")
+        for role in roles
+      ]
+  return found
+
+
+def shuffled(
+  problem: Problem, blocks: np.ndarray, generator: np.random.Generator
+) -> Problem:
+  """Permute the attacker's labels among people (or recordings).
+
+  An attacker trained on these can know nothing; what it scores on the true
+  labels of the attacked samples is chance.
+
+  Args:
+    problem: the question.
+    blocks: samples that keep a common label [n]: people for an attribute,
+      recordings for an identity.
+    generator: for the permutation.
+  """
+  own = (problem.role == TRAIN) | (problem.role == VALIDATION)
+  names, first = np.unique(blocks[own], return_index=True)
+  values = problem.label[own][first]
+  mixed = dict(zip(names, generator.permutation(values), strict=True))
+  label = problem.label.copy()
+  label[own] = [mixed[b] for b in blocks[own]]
+  return problem._replace(label=label)
+
+
+def pad(problems: Sequence[Problem]) -> Padded:
+  """Bring problems to one shape.
+
+  Raises:
+    ValueError: if a problem has nobody to train on, to validate or to attack.
+  """
+  for p in problems:
+    for role, what in (
+      (TRAIN, "train"),
+      (VALIDATION, "validation"),
+      (TEST, "test"),
+    ):
+      if not np.any((p.role == role) & (p.label >= 0)):
+        raise ValueError(
+          f"the attacker on {p.target!r} (fold {p.fold}) has no {what} samples:"
+          " audit more people or more samples of each"
+        )
+  own = [
+    np.flatnonzero(
+      ((p.role == TRAIN) | (p.role == VALIDATION)) & (p.label >= 0)
+    )
+    for p in problems
+  ]
+  test = [np.flatnonzero((p.role == TEST) & (p.label >= 0)) for p in problems]
+  m, t = max(map(len, own)), max(map(len, test))
+
+  def fill(parts: list[np.ndarray], size: int, dtype: type) -> np.ndarray:
+    return np.stack(
+      [np.pad(x, (0, size - len(x))).astype(dtype) for x in parts]
+    )
+
+  pairs = list(zip(problems, own, strict=True))
+  return Padded(
+    rows=fill(own, m, np.int32),
+    label=fill([p.label[i] for p, i in pairs], m, np.int32),
+    train=fill([p.role[i] == TRAIN for p, i in pairs], m, np.float32),
+    validation=fill([p.role[i] == VALIDATION for p, i in pairs], m, np.float32),
+    test_rows=fill(test, t, np.int32),
+    test_label=fill(
+      [p.label[i] for p, i in zip(problems, test, strict=True)], t, np.int32
+    ),
+    test_mask=fill([np.ones(len(i)) for i in test], t, np.float32),
+  )

@@ -1,0 +1,117 @@
+"""What the stages of a study share: configuration, data, folds, specs, keys."""
+
+import dataclasses
+import itertools
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from hybridpriv import build
+from hybridpriv.data import dataset, partition
+from hybridpriv.train import state as state_lib
+from hybridpriv.train import step as step_lib
+
+
+class Setup(NamedTuple):
+  """What all stages of a study share."""
+
+  config: Mapping[str, Any]
+  roles: build.Roles
+  data: dataset.DataSet
+  folds: tuple[partition.Fold, ...]
+  network: Any
+  folder: pathlib.Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+  """One fine-tuning: a training and the knobs it changes."""
+
+  training: str
+  knobs: tuple[tuple[str, float], ...]
+
+  @property
+  def name(self) -> str:
+    """Its name in runs and folders."""
+    text = " ".join(f"{k.replace('/', '.')}={v:g}" for k, v in self.knobs)
+    return f"{self.training} {text}".strip()
+
+
+def trials(config: Mapping[str, Any]) -> list[Trial]:
+  """List every fine-tuning: the grids of all trainings written out."""
+  found = []
+  for training, terms in config["trainings"].items():
+    grid = {
+      f"{term}/{knob}": v if isinstance(v, (tuple, list)) else (v,)
+      for term, knobs in terms.items()
+      for knob, v in knobs.items()
+    }
+    for values in itertools.product(*grid.values()):
+      found.append(Trial(training, tuple(zip(grid, values, strict=True))))
+  return found
+
+
+def constants(setup: Setup, fold: int) -> dict[str, np.ndarray]:
+  """Measure mean and spread of every channel on task-train."""
+  inputs = setup.data.inputs[setup.folds[fold].train]
+  axes = tuple(range(inputs.ndim - 1))
+  mean = inputs.mean(axes, dtype=np.float64)
+  std = inputs.std(axes, dtype=np.float64)
+  return {
+    "mean": mean.astype(np.float32),
+    "std": np.maximum(std, 1e-6 * max(std.max(), 1e-6)).astype(np.float32),
+  }
+
+
+def spec(setup: Setup, phase: str) -> step_lib.Spec:
+  """Describe the training of a phase, "base", "finetune" or "retune"."""
+  config = setup.config
+  entry = config["train"][phase]
+  terms, _ = build.terms(config)
+  players, optimizers = build.players(config, setup.data)
+  optimizers["defender"] = build.optimizer(entry["optimizer"], entry["steps"])
+  if phase != "finetune":
+    # Here the network learns the question and nothing else: terms whose
+    # weight is 0 are left out of the program.
+    terms = [
+      t
+      for t in terms
+      if t.player == state_lib.DEFENDER
+      and config["objective"].get(t.name, {}).get("weight", 1)
+    ]
+    players = []
+  return step_lib.Spec(
+    network=setup.network,
+    answers=tuple((d, len(setup.data.classes[d])) for d in setup.roles.desired),
+    cut=config["cut"],
+    shape=tuple(config["input_shape"]) or setup.data.inputs.shape[1:],
+    optimizers=optimizers,
+    terms=terms,
+    monitors=build.monitors(config) if phase == "finetune" else (),
+    players=players,
+    start=(entry.get("start") or None) if phase == "finetune" else None,
+    augment=build.augment(entry.get("augment", "")),
+  )
+
+
+def key(setup: Setup, fold: int, seed: int, name: str) -> jax.Array:
+  """Derive the root of the random stream `name` of a fold and seed."""
+  root = jax.random.key(setup.config["seed"])
+  for number in (fold, seed):
+    root = jax.random.fold_in(root, number)
+  return state_lib.stream(root, name)
+
+
+def integer(setup: Setup, fold: int, seed: int, name: str) -> int:
+  """Derive a seed for NumPy, as `key` derives one for JAX."""
+  data = jax.random.key_data(key(setup, fold, seed, name))
+  return int(np.asarray(data).ravel()[-1])
+
+
+def balanced_accuracy(predicted: np.ndarray, label: np.ndarray) -> float:
+  """Average the share of right answers over the classes that occur."""
+  known = [c for c in np.unique(label) if c >= 0]
+  return float(np.mean([np.mean(predicted[label == c] == c) for c in known]))

@@ -1,0 +1,365 @@
+"""Stage `train`: every training of a study, its trials and the choice.
+
+For every fold and train seed: the network learns the desired question from
+scratch (`base`); from there it is fine-tuned once for every trial of every
+training (`simple`, `siamese`, ...), all with the same budget and through the
+same compiled step.  The choice follows one rule, on task-validation people
+only: of the trials of a training that cost at most `config.train.tolerance`
+of balanced utility against the trial with the weakest term, the one with the
+largest weight.
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from hybridpriv import build
+from hybridpriv import mesh as mesh_lib
+from hybridpriv.data import batches
+from hybridpriv.losses import siamese
+from hybridpriv.networks import staged
+from hybridpriv.study import workdir
+from hybridpriv.study.setup import (
+  Setup,
+  Trial,
+  balanced_accuracy,
+  constants,
+  integer,
+  key,
+  spec,
+  trials,
+)
+from hybridpriv.train import checkpoints, features, loop, metrics
+from hybridpriv.train import state as state_lib
+from hybridpriv.train import step as step_lib
+
+def run(setup: Setup, writer: metrics.Writer, profile: Any = None) -> None:
+  """Train everything; write `trainings.json` when all is done."""
+  out = setup.folder / "trainings.json"
+  if out.exists():
+    return
+  steps = {}
+  for phase in ("base", "finetune"):
+    step = step_lib.make_step(spec(setup, phase))
+    steps[phase] = loop.compile_step(step, vmapped=mesh_lib.vmaps_replicas())
+  chosen = [
+    _fold(setup, fold, steps, writer, profile)
+    for fold in range(len(setup.folds))
+  ]
+  workdir.write_json(out, chosen)
+
+
+def chosen(setup: Setup) -> list[dict[str, Any]]:
+  """Read which trial was chosen, by fold and training."""
+  return json.loads((setup.folder / "trainings.json").read_text())
+
+
+def _fold(
+  setup: Setup,
+  fold: int,
+  steps: Mapping[str, Any],
+  writer: metrics.Writer,
+  profile: Any,
+) -> dict[str, Any]:
+  """Train base and all trials of one fold; return the table of choices."""
+  config, seeds = setup.config, range(setup.config["train"]["seeds"])
+  base_spec, tune_spec = spec(setup, "base"), spec(setup, "finetune")
+  inputs = setup.data.inputs
+  base = loop.fit(
+    steps["base"],
+    [
+      loop.Replica(
+        run=f"fold{fold}/seed{seed}/base",
+        state=initial(setup, fold, seed),
+        key=key(setup, fold, seed, "base"),
+        batch=make_batches(setup, fold, seed, inputs, "base"),
+        evaluate=_evaluate(setup, fold, base_spec, inputs),
+        folder=folder(setup, fold, seed, "base"),
+      )
+      for seed in seeds
+    ],
+    schedule(config, "base", profile),
+    writer,
+    profile_folder=setup.folder / "profile",
+  )
+  utilities: dict[str, list[float]] = {t.name: [] for t in trials(config)}
+  units = []
+  for seed, state in zip(seeds, base, strict=True):
+    stored, start = _start(setup, fold, tune_spec, state)
+    evaluate = _evaluate(setup, fold, tune_spec, stored)
+    unit = _unit(setup, fold, tune_spec, start, stored)
+    units.append(unit)
+    replicas = [
+      loop.Replica(
+        run=f"fold{fold}/seed{seed}/{trial.name}",
+        state=_with_knobs(setup, start, trial, unit),
+        key=key(setup, fold, seed, "finetune"),
+        batch=make_batches(setup, fold, seed, stored, "finetune"),
+        evaluate=evaluate,
+        folder=folder(setup, fold, seed, trial.name),
+      )
+      for trial in trials(config)
+    ]
+    states = loop.fit(
+      steps["finetune"], replicas, schedule(config, "finetune", None), writer
+    )
+    for replica, trial, final in zip(
+      replicas, trials(config), states, strict=True
+    ):
+      utilities[trial.name].append(
+        float(np.mean(list(replica.evaluate(final).values())))
+      )
+  return {
+    training: _choose(setup, training, utilities)
+    | {"median_different_distance": units}
+    for training in config["trainings"]
+  }
+
+
+def _choose(
+  setup: Setup, training: str, utilities: Mapping[str, list[float]]
+) -> dict[str, Any]:
+  """Apply the rule: the largest weight that costs at most the tolerance."""
+  config = setup.config
+  tolerance = config["train"]["tolerance"]
+  reference = float(
+    np.mean(utilities[next(t.name for t in trials(config))])
+  )
+  table = [
+    {
+      "name": t.name,
+      "knobs": dict(t.knobs),
+      "utility": float(np.mean(utilities[t.name])),
+      "by_seed": utilities[t.name],
+    }
+    for t in trials(config)
+    if t.training == training
+  ]
+
+  def strength(row: Mapping[str, Any]) -> float:
+    weights = [v for k, v in row["knobs"].items() if k.endswith("/weight")]
+    return sum(weights)
+
+  able = [r for r in table if r["utility"] >= reference - tolerance]
+  if able:
+    best = max(able, key=lambda r: (strength(r), r["utility"]))
+  else:
+    best = max(table, key=lambda r: r["utility"])
+  return {
+    "chosen": best["name"],
+    "knobs": best["knobs"],
+    "rule": (
+      "the largest weight that costs at most"
+      f" {100 * tolerance:g} points of balanced utility on task-validation"
+      f" against {100 * reference:.1f} % of the first trial"
+      + ("" if able else "; none did, the most useful one was taken")
+    ),
+    "trials": table,
+  }
+
+
+def initial(setup: Setup, fold: int, seed: int) -> state_lib.TrainState:
+  """Draw the parameters that a training from scratch starts with."""
+  return step_lib.initialise(
+    spec(setup, "base"),
+    key(setup, fold, seed, "base"),
+    knobs=build.terms(setup.config)[1],
+    constants=constants(setup, fold),
+  )
+
+
+def variables(setup: Setup, fold: int, seed: int, trial: str) -> dict[str, Any]:
+  """Read the network's variables after a fine-tuning, prefix included."""
+  tune = spec(setup, "finetune")
+  base = checkpoints.restore(
+    folder(setup, fold, seed, "base"), initial(setup, fold, seed)
+  )
+  like = _tunable(setup, fold, seed, tune, base)
+  own = checkpoints.restore(folder(setup, fold, seed, trial), like).variables
+  if tune.start is None:
+    return own
+  prefix, _ = staged.split_variables(base.variables, tune.network, tune.start)
+  return staged.merge_variables(prefix, own)
+
+
+def folder(setup: Setup, fold: int, seed: int, name: str) -> pathlib.Path:
+  """Where a training's checkpoints are."""
+  return setup.folder / "checkpoints" / f"fold{fold}" / f"seed{seed}" / name
+
+
+def _tunable(
+  setup: Setup,
+  fold: int,
+  seed: int,
+  tune: step_lib.Spec,
+  base: state_lib.TrainState,
+) -> state_lib.TrainState:
+  """Make the state at which fine-tuning starts, of the stages it trains."""
+  values = base.variables
+  if tune.start is not None:
+    _, values = staged.split_variables(values, tune.network, tune.start)
+  values = dict(values)
+  params = {state_lib.DEFENDER: values.pop("params")}
+  state = state_lib.create(
+    params,
+    values,
+    tune.optimizers,
+    build.terms(setup.config)[1],
+    base.constants,
+  )
+  return step_lib.add_players(tune, key(setup, fold, seed, "players"), state)
+
+
+def _start(
+  setup: Setup, fold: int, tune: step_lib.Spec, base: state_lib.TrainState
+) -> tuple[np.ndarray, state_lib.TrainState]:
+  """Compute what fine-tuning reads, and the state it starts at.
+
+  With a frozen prefix its output is computed once for all task people.
+  """
+  seed = 0
+  state = _tunable(setup, fold, seed, tune, base)
+  if tune.start is None:
+    return setup.data.inputs, state
+  parts = setup.folds[fold]
+  index = np.concatenate([parts.train, parts.validation])
+
+  @jax.jit
+  def prefix(values: Any, inputs: jax.Array) -> jax.Array:
+    x = step_lib.prepare(inputs, base.constants, shape=tune.shape)
+    return tune.network.apply(values, x, train=False, upto=tune.start)[0]
+
+  found = features.compute(
+    lambda x: prefix(base.variables, x),
+    setup.data.inputs,
+    index,
+    name=f"fold{fold}: stored features of {tune.start}",
+  )
+  stored = np.zeros((len(setup.data), *found.shape[1:]), found.dtype)
+  stored[index] = found
+  return stored, state
+
+
+def _unit(
+  setup: Setup,
+  fold: int,
+  tune: step_lib.Spec,
+  state: state_lib.TrainState,
+  stored: np.ndarray,
+) -> float:
+  """Measure the median distance of different pairs before fine-tuning.
+
+  The published margin of 10 belongs to features of 100,352 values; here
+  margins are in units of this median, and weights in units of one over the
+  squared margin, unless `config.train.margin_unit` is "raw".
+  """
+  if setup.config["train"]["margin_unit"] == "raw":
+    return 1.0
+  label = setup.data.labels[setup.roles.desired[0]]
+  index = setup.folds[fold].train
+  rng = np.random.default_rng(setup.config["seed"])
+  index = rng.permutation(index[label[index] >= 0])[:512]
+  feature = features.compute(
+    _client(tune, state), stored, index, batch_size=128
+  )
+  distance = np.asarray(siamese.distances(feature))
+  different = label[index][:, None] != label[index][None]
+  return float(np.median(distance[different]))
+
+
+def _client(tune: step_lib.Spec, state: state_lib.TrainState) -> Any:
+  """Make the function from what fine-tuning reads to the feature."""
+
+  @jax.jit
+  def client(inputs: jax.Array) -> jax.Array:
+    batch = {"inputs": inputs, "mask": np.ones(len(inputs), np.float32)}
+    unused = jax.random.key(0)  # nothing random is on in evaluation
+    context, _ = step_lib.forward(
+      tune, state.params, state, batch, unused, train=False
+    )
+    return context["feature"]
+
+  return client
+
+
+def _with_knobs(
+  setup: Setup, start: state_lib.TrainState, trial: Trial, unit: float
+) -> state_lib.TrainState:
+  """Set the knobs of a trial, turned from relative into absolute units."""
+  knobs = {k: float(v) for k, v in build.terms(setup.config)[1].items()}
+  knobs |= dict(trial.knobs)
+  for name in [k for k in knobs if k.endswith("/margin")]:
+    knobs[name] *= unit
+    if setup.config["train"]["margin_unit"] != "raw":
+      knobs[name.replace("/margin", "/weight")] /= knobs[name] ** 2
+  return dataclasses.replace(
+    start, knobs={k: np.float32(v) for k, v in knobs.items()}
+  )
+
+
+def make_batches(
+  setup: Setup, fold: int, seed: int, inputs: np.ndarray, phase: str
+) -> Callable[[int], dict[str, np.ndarray]]:
+  """Make the function step -> batch; the same for all trials of a seed."""
+  config = setup.config["train"]
+  desired = setup.roles.desired[0]
+  index = setup.folds[fold].train
+  index = index[setup.data.labels[desired][index] >= 0]
+  order = integer(setup, fold, seed, phase)
+  balance = setup.data.labels[desired][index] if config["balance"] else None
+
+  def batch(step: int) -> dict[str, np.ndarray]:
+    chosen = batches.indices(
+      index,
+      seed=order,
+      step=step,
+      batch_size=config["batch_size"],
+      balance=balance,
+    )
+    labels = {
+      f"labels/{k}": v[chosen] for k, v in setup.data.labels.items()
+    }
+    mask = np.ones(len(chosen), np.float32)
+    return {"inputs": inputs[chosen], "mask": mask, **labels}
+
+  return batch
+
+
+def _evaluate(
+  setup: Setup, fold: int, own: step_lib.Spec, inputs: np.ndarray
+) -> Callable[[state_lib.TrainState], dict[str, float]]:
+  """Make the function state -> balanced accuracy on task-validation."""
+  answers = jax.jit(step_lib.make_answers(own))
+  index = setup.folds[fold].validation
+  unused = jax.random.key(0)  # nothing random is on in evaluation
+
+  def evaluate(state: state_lib.TrainState) -> dict[str, float]:
+    logits = features.compute(lambda x: answers(state, x, unused), inputs, index)
+    return {
+      f"validation/{d}/balanced_accuracy": balanced_accuracy(
+        logits[d].argmax(-1), setup.data.labels[d][index]
+      )
+      for d in setup.roles.desired
+    }
+
+  return evaluate
+
+
+def schedule(
+  config: Mapping[str, Any], phase: str, profile: Any
+) -> loop.Schedule:
+  train = config["train"]
+  return loop.Schedule(
+    num_steps=train[phase]["steps"],
+    log_every=train["log_every"],
+    evaluate_every=train["evaluate_every"],
+    checkpoint_every=train["checkpoint_every"],
+    profile=profile,
+  )
+
+

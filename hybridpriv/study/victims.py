@@ -1,0 +1,233 @@
+"""The systems under attack: codes of audit people, grouped by shape."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hybridpriv import build
+from hybridpriv.attacks import rank
+from hybridpriv.audit import controls, engine, problems
+from hybridpriv.data import dataset
+from hybridpriv.privatizers import noise as noise_lib
+from hybridpriv.privatizers import privatizer as privatizer_lib
+from hybridpriv.study import fitting, training
+from hybridpriv.study.setup import Setup, key
+
+# Codes this small go through the noise program even without noise (of standard
+# deviation 0): one compiled program less for every attack.
+_SMALL = 64
+
+
+class Sent(NamedTuple):
+  """What one defence of one trained network sends and answers.
+
+  Attributes:
+    clean: deterministic part of the codes of the audit samples [n, ...].
+    suffix: random part of the chain.
+    law: its state.
+    answers: the cloud's logits on audit samples [n, draws, classes].
+    right: right answers on test samples, by desired label [draws, n'].
+    num_bytes: bytes of a code on the wire.
+    rank: rank of every audit sample among all, by draw [draws, n].
+    example: codes of the audit samples as sent, one draw [n, ...].
+  """
+
+  clean: np.ndarray
+  suffix: privatizer_lib.Privatizer
+  law: Any
+  answers: np.ndarray
+  right: Mapping[str, np.ndarray]
+  num_bytes: int
+  rank: np.ndarray
+  example: np.ndarray
+
+
+def send(
+  setup: Setup, fold: int, seed: int, rows: Sequence[build.Row]
+) -> dict[str, Sent]:
+  """Run every defence of one training on the test and audit people."""
+  parts = setup.folds[fold]
+  trial = training.chosen(setup)[fold][rows[0].training]["chosen"]
+  system = fitting.load_system(setup, fold, seed, trial)
+  inputs, draws = setup.data.inputs, setup.config["audit"]["draws"]
+  audit = system.features(inputs, parts.audit)
+  same = np.array_equal(parts.audit, parts.test)
+  test = audit if same else system.features(inputs, parts.test)
+  found = {}
+  for row in rows:
+    own = fitting.retuned(setup, fold, seed, system, row)
+    law = fitting.read_law(setup, fold, seed, row)
+    root = key(setup, fold, seed, f"audit {row.name}")
+    keys = [jax.random.fold_in(root, i) for i in range(4)]
+    chain = row.privatizer
+    prefix, suffix = privatizer_lib.split_random(chain)
+    prefix_law, suffix_law = privatizer_lib.split_state(chain, law)
+    clean = np.asarray(prefix.encode(prefix_law, keys[0], jnp.asarray(audit)))
+
+    def draw(noise_key: jax.Array, suffix=suffix, law=suffix_law, clean=clean):
+      return np.asarray(suffix.encode(law, noise_key, jnp.asarray(clean)))
+
+    answers = fitting.answer(own, chain, law, audit, keys[1], draws=draws)
+    replies = fitting.answer(own, chain, law, test, keys[2], draws=draws)
+    drawn = [
+      draw(jax.random.fold_in(keys[3], i))
+      for i in range(draws if chain.is_random else 1)
+    ]
+    found[row.name] = Sent(
+      clean=clean,
+      suffix=suffix,
+      law=suffix_law,
+      answers=np.concatenate(list(answers.values()), axis=-1),
+      right={
+        d: (replies[d].argmax(-1) == setup.data.labels[d][parts.test, None]).T
+        for d in setup.roles.desired
+      },
+      num_bytes=int(np.prod(clean.shape[1:])) * 4,
+      rank=np.stack([rank.by_distance(code, clean) for code in drawn]),
+      example=drawn[0],
+    )
+  return found
+
+
+def groups(
+  sent: Mapping[tuple[int, int], Mapping[str, Sent]],
+) -> list[engine.Victims]:
+  """Group defences by code shape and random part.
+
+  Args:
+    sent: by (fold, seed), by row name.
+
+  Returns:
+    Victims named (row, fold, seed).
+  """
+  found: dict[Any, list[Any]] = {}
+  for (fold, seed), by_row in sent.items():
+    for row, one in by_row.items():
+      suffix, law = one.suffix, one.law
+      if not suffix.stages and np.prod(one.clean.shape[1:]) <= _SMALL:
+        suffix, law = silent()
+      names = tuple(s.name for s in suffix.stages)
+      found.setdefault((one.clean.shape[1:], names), []).append(
+        ((row, fold, seed), one.clean, law, suffix)
+      )
+  return [stack(members) for members in found.values()]
+
+
+def silent() -> tuple[privatizer_lib.Privatizer, Any]:
+  """Return Gaussian noise of standard deviation 0, and its state."""
+  chain = privatizer_lib.chain(noise_lib.isotropic(sigma=0.0))
+  return chain, ({"std": jnp.zeros([])},)
+
+
+def stack(members: Sequence[tuple[Any, np.ndarray, Any, Any]]) -> engine.Victims:
+  """Stack (name, codes, law, random part) of one shape; pad short folds."""
+  names = [m[0] for m in members]
+  longest = max(len(m[1]) for m in members)
+  codes = [
+    np.pad(m[1], [(0, longest - len(m[1]))] + [(0, 0)] * (m[1].ndim - 1))
+    for m in members
+  ]
+  law = jax.tree.map(lambda *x: jnp.stack(x), *[m[2] for m in members])
+  return engine.Victims(
+    names=names,
+    fold=np.asarray([name[1] for name in names]),
+    codes=np.stack(codes),
+    law=law,
+    noise=members[0][3],
+  )
+
+
+def replay(num_draws: int) -> privatizer_lib.Privatizer:
+  """Make the random part that sends one of several stored answers.
+
+  The cloud's answers are drawn beforehand; every look takes one at random.
+  """
+
+  def encode(law: Any, noise_key: jax.Array, stored: jax.Array) -> jax.Array:
+    del law
+    at = jax.random.randint(noise_key, (stored.shape[0],), 0, num_draws)
+    return jnp.take_along_axis(stored, at[:, None, None], axis=1)[:, 0]
+
+  return privatizer_lib.chain(
+    privatizer_lib.Privatizer(
+      name="audit.replay",
+      fit=lambda noise_key, context: {},
+      encode=encode,
+      decode=lambda law, code: code,
+      radius=lambda law, r: jnp.inf,
+      is_random=num_draws > 1,
+    )
+  )
+
+
+def answers(
+  sent: Mapping[tuple[int, int], Mapping[str, Sent]],
+) -> engine.Victims:
+  """Make victims that send only the cloud's answer."""
+  draws = max(
+    one.answers.shape[1] for rows in sent.values() for one in rows.values()
+  )
+  members = []
+  for (fold, seed), by_row in sent.items():
+    for row, one in by_row.items():
+      repeated = np.resize(
+        one.answers.swapaxes(0, 1),
+        (draws, len(one.answers), one.answers.shape[2]),
+      ).swapaxes(0, 1)
+      members.append(((row, fold, seed), repeated, ({},), replay(draws)))
+  return stack(members)
+
+
+def desired_labels(
+  data: dataset.DataSet, setup: Setup
+) -> engine.Victims:
+  """Make victims that send only the true desired labels, one hot."""
+  members = []
+  for fold, parts in enumerate(setup.folds):
+    hot = [
+      np.eye(len(data.classes[d]) + 1, dtype=np.float32)[
+        data.labels[d][parts.audit]
+      ]
+      for d in setup.roles.desired
+    ]
+    codes = np.concatenate(hot, axis=-1)
+    members.append((("desired label", fold, 0), codes, (), privatizer_lib.chain()))
+  return stack(members)
+
+
+def control_victims(
+  setup: Setup,
+  asked: Sequence[problems.Problem],
+  width: int,
+  energy: float,
+) -> tuple[engine.Victims, list[engine.Victims]]:
+  """Make the controls: small codes in one group, raw inputs in another.
+
+  Args:
+    setup: the study.
+    asked: all problems; planted leaks are made for each.
+    width: numbers in a small code.
+    energy: standard deviation of the noise control.
+
+  Returns:
+    (victims of small codes, [victims of raw inputs]).
+  """
+  rng = np.random.default_rng(setup.config["seed"])
+  chain, quiet = silent()
+  small, large = [], []
+  for fold, parts in enumerate(setup.folds):
+    num = len(parts.audit)
+    empty = np.zeros((num, width), np.float32)
+    small.append((("constant", fold, 0), empty, quiet, chain))
+    loud = ({"std": jnp.asarray(energy, jnp.float32)},)
+    small.append((("equal-energy noise", fold, 0), empty, loud, chain))
+    for i, problem in enumerate(asked):
+      if problem.fold == fold:
+        codes = controls.planted(problem, width, rng)
+        small.append((("planted leak", fold, i), codes, quiet, chain))
+    raw = controls.raw(setup.data.inputs[parts.audit])
+    large.append((("raw input", fold, 0), raw, (), privatizer_lib.chain()))
+  return stack(small), [stack(large)]

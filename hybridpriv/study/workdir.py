@@ -1,0 +1,128 @@
+"""The folder a study lives in: lock, configuration, small files."""
+
+import contextlib
+import datetime
+import fcntl
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+
+import hybridpriv
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+class Conflict(RuntimeError):
+  """The workdir cannot be used as asked; the message is one line."""
+
+
+@contextlib.contextmanager
+def claim(folder: pathlib.Path) -> Iterator[None]:
+  """Hold the workdir for this process.
+
+  Raises:
+    Conflict: if another process holds it.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  with (folder / ".lock").open("w") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+      raise Conflict(
+        f"another process works on {folder}: wait for it, or use another"
+        " --workdir"
+      ) from None
+    yield
+
+
+def plain(value: Any) -> Any:
+  """Turn a configuration into what JSON gives back: tuples become lists."""
+  return json.loads(json.dumps(value))
+
+
+def record(folder: pathlib.Path, config: Mapping[str, Any]) -> None:
+  """Write `config.json`, or check that the study there is the same one.
+
+  Raises:
+    Conflict: if the workdir holds a study with another configuration.
+  """
+  path = folder / "config.json"
+  config = plain(config)
+  if path.exists():
+    changed = differences(json.loads(path.read_text())["config"], config)
+    if changed:
+      listed = "; ".join(
+        f"{k}: {a!r} there, {b!r} now" for k, (a, b) in changed.items()
+      )
+      raise Conflict(
+        f"{folder} holds a study with another configuration ({listed}): use"
+        " another --workdir, or remove this one"
+      )
+    return
+  write_json(path, {"config": config, **environment()})
+
+
+def differences(
+  a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = ""
+) -> dict[str, tuple[Any, Any]]:
+  """List the keys in which two configurations differ, with both values."""
+  found: dict[str, tuple[Any, Any]] = {}
+  for key in sorted({*a, *b}):
+    left, right = a.get(key), b.get(key)
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+      found |= differences(left, right, f"{prefix}{key}.")
+    elif left != right:
+      found[prefix + key] = (left, right)
+  return found
+
+
+def environment() -> dict[str, Any]:
+  """Describe versions, machine and source revision."""
+  revision = ""
+  with contextlib.suppress(OSError, subprocess.CalledProcessError):
+    revision = subprocess.run(
+      ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+      cwd=pathlib.Path(__file__).parent,
+      capture_output=True,
+      text=True,
+      check=True,
+    ).stdout.strip()
+  devices = jax.devices()
+  return {
+    "versions": {
+      "hybridpriv": hybridpriv.__version__,
+      "python": platform.python_version(),
+      **{p: importlib.metadata.version(p) for p in _PACKAGES},
+    },
+    "machine": {
+      "platform": platform.platform(terse=True),
+      "processor": platform.machine(),
+      "cores": os.cpu_count(),
+      "devices": [f"{d.platform}:{d.device_kind}" for d in devices],
+    },
+    "revision": revision,
+    "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+  }
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+  """Write a JSON file whole or not at all."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  fresh = path.with_suffix(".tmp")
+  fresh.write_text(json.dumps(value, indent=1) + "\n")
+  fresh.replace(path)
+
+
+def add_seconds(folder: pathlib.Path, stage: str, seconds: float) -> None:
+  """Add to the time a stage has taken, over all its starts."""
+  path = folder / "seconds.json"
+  spent = json.loads(path.read_text()) if path.exists() else {}
+  spent[stage] = round(spent.get(stage, 0.0) + seconds, 1)
+  write_json(path, spent)
