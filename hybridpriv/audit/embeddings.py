@@ -1,0 +1,100 @@
+"""Which rows of a study are which: the paper's embeddings, and their names.
+
+The paper compares simple, reduced simple, siamese, reduced siamese and noisy
+reduced siamese embeddings: two trainings times identity, project and project +
+noise. The noisy one stands in tables at its operating point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hybridpriv.audit.results import Results, Row
+
+_PREFIX = {"identity": "", "project": "reduced ", "noise": "noisy reduced "}
+_NOISE = ("sigma", "scale", "noise_multiplier")
+
+
+def title(row: Row, *, noise: bool = True) -> str:
+  """Name a row as the paper does, with its noise where `noise` is asked for."""
+  if row.embedding not in _PREFIX:
+    return row.name
+  name = _PREFIX[row.embedding] + row.training
+  knob = noise_knob(row)
+  return f"{name}, {knob[0]} {knob[1]:g}" if noise and knob else name
+
+
+def noise_knob(row: Row) -> tuple[str, float] | None:
+  """Return name and value of the strength of a row's noise, if it has any."""
+  for stage in row.privatizer:
+    if str(stage["name"]).startswith("noise."):
+      for name in _NOISE:
+        if name in stage:
+          return name, float(stage[name])
+  return None
+
+
+def trainings(results: Results) -> tuple[str, ...]:
+  """Return the trainings in the order of the rows, the undefended first."""
+  return tuple(dict.fromkeys(row.training for row in results.rows))
+
+
+def grid(results: Results, training: str) -> tuple[Row, ...]:
+  """Return a training's rows along the noise grid, without noise first."""
+  rows = [
+    row
+    for row in results.rows
+    if row.training == training and row.embedding in ("project", "noise")
+  ]
+  return tuple(sorted(rows, key=lambda row: (noise_knob(row) or ("", 0.0))[1]))
+
+
+def find(results: Results, training: str, embedding: str) -> Row | None:
+  """Return the row of an embedding; of the noisy ones the operating point.
+
+  Where a training has no operating point of its own, its row at the noise of
+  another training's operating point stands in.
+  """
+  rows = [row for row in results.rows if row.embedding == embedding]
+  own = [row for row in rows if row.training == training]
+  if embedding != "noise":
+    return own[0] if own else None
+  chosen = [row for row in own if row.selected]
+  knobs = [noise_knob(row) for row in rows if row.selected]
+  same = [row for row in own if noise_knob(row) in knobs]
+  return next(iter(chosen + same), None)
+
+
+def main_rows(results: Results) -> tuple[Row, ...]:
+  """Return the rows of the paper's table, or all if there are none of them."""
+  rows = [
+    find(results, training, embedding)
+    for training in trainings(results)
+    for embedding in _PREFIX
+  ]
+  return tuple(row for row in rows if row is not None) or results.rows
+
+
+def undefended(results: Results) -> Row | None:
+  """Return the feature of the first training as it is, if it was audited."""
+  names = trainings(results)
+  return find(results, names[0], "identity") if names else None
+
+
+def operating_point(results: Results) -> Row | None:
+  """Return the chosen row of the last training that has one.
+
+  The last training is the most defended one; the others' operating points are
+  there to compare with.
+  """
+  chosen = [row for row in results.rows if row.selected]
+  return chosen[-1] if chosen else None
+
+
+def utility(row: Row, desired: Sequence[str]):
+  """Return the first desired label's utility, balanced where measured."""
+  for name in desired:
+    for metric in ("balanced_accuracy", "accuracy"):
+      if found := row.utility_of(name, metric):
+        return found
+  return row.utility[0] if row.utility else None
