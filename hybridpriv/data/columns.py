@@ -22,7 +22,7 @@ def _natural(text: str) -> list[tuple[int, float, str]]:
 
 
 def encode(
-  values: Sequence[str], classes: Sequence[str] = ()
+  values: Sequence[str] | np.ndarray, classes: Sequence[str] = ()
 ) -> tuple[np.ndarray, tuple[str, ...]]:
   """Turn text into class ids.
 
@@ -64,7 +64,7 @@ def bin_names(edges: Sequence[float]) -> tuple[str, ...]:
 
 
 def subset(
-  person: Sequence[str] | None,
+  person: Sequence[str] | np.ndarray | None,
   size: np.ndarray,
   *,
   max_samples: int,

@@ -100,7 +100,7 @@ def decode(content: bytes, *, size: int, crop: float = 0) -> np.ndarray:
       image = to_rgb(opened)
   except _UNREADABLE as error:
     raise ValueError(f"not a readable picture ({error})") from error
-  box = central_box(*image.size, crop)
+  box = central_box(image.width, image.height, crop)
   image = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
   return np.asarray(image)
 

@@ -173,7 +173,7 @@ def _rotate(order: np.ndarray, folds: int) -> list[tuple[np.ndarray, ...]]:
       f"folds is {folds}, expected 2 .. {len(order)}, the number of people"
     )
   parts = np.array_split(order, folds)
-  divisions = []
+  divisions: list[tuple[np.ndarray, ...]] = []
   for f, part in enumerate(parts):
     others = np.concatenate([*parts[f + 1 :], *parts[:f]])
     num = max(1, round(0.2 * len(others)))

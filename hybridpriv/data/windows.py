@@ -1,5 +1,7 @@
 """Signals to windows of one length."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -31,7 +33,9 @@ def lengths(window_s: float, rate_hz: float, overlap: float) -> tuple[int, int]:
   return window, max(1, round(window * (1 - overlap)))
 
 
-def count(length: np.ndarray, window: int, step: int) -> np.ndarray:
+def count(
+  length: np.ndarray | Sequence[int], window: int, step: int
+) -> np.ndarray:
   """Count the windows in recordings of `length` time steps.
 
   >>> count(np.array([199, 200, 299, 300]), window=200, step=100)
@@ -57,7 +61,7 @@ def cut(signal: np.ndarray, window: int, step: int) -> np.ndarray:
 
 
 def cut_all(
-  recordings: list[np.ndarray],
+  recordings: Sequence[np.ndarray],
   *,
   window_s: float,
   rate_hz: float,
@@ -70,7 +74,7 @@ def cut_all(
     float32 start of the window in seconds `[n]`.
   """
   window, step = lengths(window_s, rate_hz, overlap)
-  number = count(np.array([len(r) for r in recordings]), window, step)
+  number = count([len(r) for r in recordings], window, step)
   channels = recordings[0].shape[1]
   windows = np.empty((number.sum(), window, channels), np.float32)
   ends = np.cumsum(number)

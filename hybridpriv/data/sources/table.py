@@ -89,7 +89,7 @@ def load(
     raise ValueError(
       f"path is {path!r}, which is no folder; give the folder with labels.csv"
     )
-  keep, group, bins = (dict(x or {}) for x in (keep, group, bins))
+  keep, group, bins = keep or {}, group or {}, bins or {}
   both = sorted(set(group) & set(bins))
   if both:
     raise ValueError(f"columns {both} have a group and bins; choose one")
