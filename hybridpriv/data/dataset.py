@@ -115,7 +115,8 @@ def with_roles(
     unforeseen: labels that no defence knew of, attacked all the same.
 
   Returns:
-    The data set with one note for each label that some samples lack.
+    The data set with one note for each label that some samples lack; a second
+    call adds none.
 
   Raises:
     ValueError: a label is not in the data, has two roles, or takes fewer than
@@ -150,4 +151,5 @@ def with_roles(
         f"{missing} of {len(values)} samples have no {name!r} and are left "
         f"out where {name!r} is learned or scored"
       )
-  return dataclasses.replace(data, notes=(*data.notes, *notes))
+  new = [note for note in notes if note not in data.notes]
+  return dataclasses.replace(data, notes=(*data.notes, *new))
