@@ -35,23 +35,26 @@ def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def chosen_runs(
-  metrics: Sequence[Mapping], trainings: Mapping[str, Mapping]
+  metrics: Sequence[Mapping], trainings: Mapping[str, Any]
 ) -> list[str]:
   """Return the kinds of run in the order they came, without lost trials.
 
   A kind is the last part of a run's name, such as "siamese weight=0.1
-  margin=1". Of a training with several trials the chosen weight and margin are
-  kept; where no trial fits the choice, all are.
+  margin=1"; its first word is the training. Of a training those kinds are kept
+  that were chosen in some fold, all of them where nothing was chosen.
+
+  Args:
+    metrics: lines of `metrics.jsonl`.
+    trainings: of the study: a list with one entry a fold, each with "chosen".
   """
-  kinds = list(dict.fromkeys(_kind(line) for line in metrics))
-  kept = []
-  for kind in kinds:
-    name, _, knobs = kind.partition(" ")
-    rivals = [k for k in kinds if k.split(" ")[0] == name]
-    fitting = [k for k in rivals if _fits(k, trainings.get(name, {}))]
-    if not knobs or not fitting or kind in fitting:
-      kept.append(kind)
-  return kept
+  chosen = {
+    name: {fold["chosen"] for fold in folds if "chosen" in fold}
+    for name, folds in trainings.items()
+  }
+  kinds = dict.fromkeys(_kind(line) for line in metrics)
+  return [
+    kind for kind in kinds if kind in (chosen.get(kind.split(" ")[0]) or {kind})
+  ]
 
 
 def training(
@@ -226,19 +229,6 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 def _kind(line: Mapping) -> str:
   return str(line["run"]).rsplit("/", 1)[-1]
-
-
-def _fits(kind: str, choice: Mapping) -> bool:
-  knobs = dict(
-    part.split("=", 1) for part in kind.split(" ")[1:] if "=" in part
-  )
-  shared = [k for k in knobs if k in choice]
-  try:
-    return bool(shared) and all(
-      np.isclose(float(knobs[k]), float(choice[k])) for k in shared
-    )
-  except (TypeError, ValueError):
-    return False
 
 
 def _plain(name: str) -> str:

@@ -106,35 +106,28 @@ DARK = Theme(
 
 
 def save(
-  draw: Callable[[Theme], Figure], folder: pathlib.Path, name: str
-) -> None:
+  draw: Callable[[Theme], Figure | None], folder: pathlib.Path, name: str
+) -> bool:
   """Draw in both themes and write NAME.png, NAME.pdf and NAME-dark.png.
 
   Args:
-    draw: makes the figure in the colours of a theme.
+    draw: makes the figure in the colours of a theme, or returns None where
+      there is nothing to draw.
     folder: where the files go; it must be there.
     name: file name without ending.
+
+  Returns:
+    Whether there was something to draw.
   """
   for theme, stem in ((LIGHT, name), (DARK, f"{name}-dark")):
     with matplotlib.rc_context(theme.settings):
       figure = draw(theme)
+      if figure is None:
+        return False
       figure.savefig(folder / f"{stem}.png", dpi=200)
       if theme is LIGHT:
         figure.savefig(folder / f"{stem}.pdf", metadata={"CreationDate": None})
-
-
-def mark(index: int) -> str:
-  """Return the mark of the thing of that number."""
-  return MARKS[index % len(MARKS)]
-
-
-def panels(
-  rows: int, columns: int, height: float, **options
-) -> tuple[Figure, list[list[Axes]]]:
-  """Make a figure of the common width; `height` is that of the whole."""
-  figure = Figure(figsize=(WIDTH, height), layout="constrained")
-  axes = figure.subplots(rows, columns, squeeze=False, **options)
-  return figure, [list(row) for row in axes]
+  return True
 
 
 def heading(text: str, width: int = 22) -> str:

@@ -57,9 +57,9 @@ def find(results: Results, training: str, embedding: str) -> Row | None:
   """
   rows = [row for row in results.rows if row.embedding == embedding]
   own = [row for row in rows if row.training == training]
-  if embedding != "noise":
-    return own[0] if own else None
   chosen = [row for row in own if row.selected]
+  if embedding != "noise":
+    return next(iter(chosen + own), None)
   knobs = [noise_knob(row) for row in rows if row.selected]
   same = [row for row in own if noise_knob(row) in knobs]
   return next(iter(chosen + same), None)
@@ -82,13 +82,14 @@ def undefended(results: Results) -> Row | None:
 
 
 def operating_point(results: Results) -> Row | None:
-  """Return the chosen row of the last training that has one.
+  """Return the chosen noisy row of the last training that has one.
 
   The last training is the most defended one; the others' operating points are
   there to compare with.
   """
   chosen = [row for row in results.rows if row.selected]
-  return chosen[-1] if chosen else None
+  noisy = [row for row in chosen if noise_knob(row)]
+  return (noisy or chosen or [None])[-1]
 
 
 def utility(row: Row, desired: Sequence[str]):

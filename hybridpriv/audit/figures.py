@@ -125,7 +125,7 @@ def _draw_curve(
       zorder=3,
     )
   for row, leak, useful in points:
-    if row.selected:
+    if row.selected and embeddings.noise_knob(row):
       panel.plot(
         leak.value,
         useful.value,

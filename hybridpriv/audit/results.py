@@ -18,6 +18,14 @@ import numpy as np
 from hybridpriv.audit import statistics
 
 SCHEMA = "hybridpriv.results/1"
+# Not every control is a trained network with a privatizer.
+_CONTROL = {
+  "training": "",
+  "cut": "",
+  "num_bytes": 0,
+  "train_seeds": 1,
+  "attack_seeds": 1,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +122,8 @@ class Row:
     guarantees: what can be proved.
     embedding: "identity", "project", "noise".
     selected: the operating point, chosen on validation.
-    expected: of a control: "chance" or "high"; empty for a defence.
+    expected: of a control: "chance", "high", or another word where nothing is
+      judged; empty for a defence.
     passed: of a control: whether it came out as expected.
     extra: fields of later versions.
   """
@@ -306,8 +315,10 @@ def _row(value: Mapping[str, Any], *, control: bool) -> Row:
     )
   for kind in ("privatizer", "guarantees"):
     value[kind] = tuple(value.get(kind, ()))
-  if control and not {"passed", "expected"} <= value.keys():
-    raise ValueError(f"{where} lacks passed and expected")
+  if control:
+    if not {"passed", "expected"} <= value.keys():
+      raise ValueError(f"{where} lacks passed and expected")
+    value = _CONTROL | value
   return _build(Row, value, where)
 
 

@@ -1,0 +1,185 @@
+"""The top of the report: what was found, in words, and what it leaves out."""
+
+from __future__ import annotations
+
+from hybridpriv.audit import embeddings, page, words
+from hybridpriv.audit.results import Results, Row
+
+_TRAIN_SEEDS, _ATTACK_SEEDS = 3, 5
+
+
+def section(results: Results) -> page.Section:
+  """Say what was asked, what was found, and how far it can be trusted."""
+  study = results.study
+  roles = study["roles"]
+  desired = words.listing(f"**{name}**" for name in roles["desired"])
+  private = words.listing(f"**{name}**" for name in roles["private"])
+  asked = f"The service must answer {desired}; it must not learn {private}."
+  if roles["unforeseen"]:
+    unforeseen = words.listing(roles["unforeseen"])
+    asked += f" Also attacked, though no training knew of it: {unforeseen}."
+  blocks: list[page.Block] = [*warnings(results), page.Text(asked)]
+  point = embeddings.operating_point(results)
+  bare = embeddings.undefended(results)
+  if point is None:
+    blocks.append(
+      page.Note("No operating point was chosen in this study.", "warn")
+    )
+  else:
+    blocks.append(_numbers(results, point, bare))
+    blocks += [
+      page.Text(text)
+      for target in results.targets
+      if (text := sentence(point, bare, target))
+    ]
+  blocks += limits(results)
+  return page.Section("headline", "What was found", tuple(blocks))
+
+
+def warnings(results: Results) -> list[page.Note]:
+  """Return what must be read before anything else."""
+  notes = []
+  failed = [row.name for row in results.controls if row.passed is False]
+  if failed:
+    notes.append(
+      page.Note(
+        f"**FAILED: {words.count(len(failed), 'control')} of "
+        f"{len(results.controls)}** ({words.listing(failed)}). The attacks of "
+        "this audit did not behave as they must; do not rely on its numbers "
+        "before this is understood.",
+        "bad",
+      )
+    )
+  if not results.controls:
+    notes.append(
+      page.Note(
+        "**No controls were run.** Nothing here shows that the attacks would "
+        "have found a leak, or that they find none where there is none.",
+        "bad",
+      )
+    )
+  if results.study["data"]["synthetic"]:
+    notes.append(
+      page.Note(
+        "**Synthetic data.** These samples were drawn by a program. The numbers"
+        " show that the method runs; they say nothing about real people.",
+        "warn",
+      )
+    )
+  if results.study["data"].get("identity", "") is None:
+    notes.append(
+      page.Note(
+        "**Units are samples, not people.** The data names no person, so one "
+        "person may stand on both sides of a division, and intervals are "
+        "narrower than they would be over people.",
+        "warn",
+      )
+    )
+  return notes
+
+
+def limits(results: Results) -> list[page.Note]:
+  """Say what the intervals leave out where there are few seeds."""
+  train = min(row.train_seeds for row in results.rows)
+  attack = min(row.attack_seeds for row in results.rows)
+  said = []
+  if train == 1:
+    said.append(
+      "There is **one train seed**: how far another training would give other "
+      "numbers is not in the intervals."
+    )
+  elif train < _TRAIN_SEEDS:
+    said.append(
+      f"There are **{train} train seeds**: the intervals know little of how "
+      "far another training would give other numbers."
+    )
+  if attack == 1:
+    said.append(
+      "There is **one attack seed**: the spread between attackers trained anew "
+      "is not in the intervals."
+    )
+  elif attack < _ATTACK_SEEDS:
+    said.append(
+      f"There are **{attack} attack seeds**: the spread between attackers "
+      "trained anew is known roughly."
+    )
+  if not said:
+    return []
+  said.append(
+    f"A headline claim needs at least {_TRAIN_SEEDS} train and "
+    f"{_ATTACK_SEEDS} attack seeds."
+  )
+  return [page.Note(" ".join(said), "warn")]
+
+
+def _numbers(results: Results, point: Row, bare: Row | None) -> page.Numbers:
+  items = []
+  for desired in results.study["roles"]["desired"]:
+    if useful := embeddings.utility(point, [desired]):
+      was = bare and embeddings.utility(bare, [desired])
+      items.append(
+        (
+          f"{words.share(useful.value)} %",
+          f"utility: {desired}",
+          f"{words.between(useful.low, useful.high)}"
+          + (f"; undefended {words.share(was.value)}" if was else ""),
+        )
+      )
+  for target in results.targets:
+    if leak := point.leakage_of(target):
+      was = bare and bare.leakage_of(target)
+      items.append(
+        (
+          f"{words.share(leak.value)} %",
+          f"leakage: {target}",
+          f"{words.between(leak.low, leak.high)}"
+          + (f"; undefended {words.share(was.value)}" if was else "")
+          + f"; chance {words.share(leak.chance)}",
+        )
+      )
+  size = f"{point.num_bytes:,} bytes"
+  was = f"undefended {bare.num_bytes:,}" if bare else "each query"
+  return page.Numbers((*items, (size, "sent with each query", was)))
+
+
+def sentence(point: Row, bare: Row | None, target: str) -> str:
+  """Say what the strongest attack on a target reached, and beside what."""
+  leak = point.leakage_of(target)
+  if leak is None:
+    return ""
+  best = max(point.attacks_on(target), key=lambda m: m.value)
+  kind = leak.metric.replace("_", " ")
+  text = (
+    f"**{target[:1].upper()}{target[1:]}.** At the operating point "
+    f"({embeddings.title(point)}) no attack in this set did better than "
+    f"**{words.share(best.value)} %** {kind}"
+  )
+  if best is leak:
+    text += f" {words.between(best.low, best.high)}; that was `{leak.attack}`"
+    text += ", which the attacker's own validation had chosen"
+  else:
+    text += (
+      f" (`{best.attack}`, the best on test); the one that the attacker's own "
+      f"validation had chosen, `{leak.attack}`, reached {words.measured(leak)}"
+    )
+  text += f". Guessing gives {words.share(leak.chance)} %"
+  if leak.floor is not None and leak.floor_of != "chance":
+    seen = {
+      "desired label": "the true answer to the desired question",
+      "cloud answer": "the service's answer",
+    }.get(leak.floor_of, leak.floor_of or "what the service must learn")
+    text += (
+      f"; an attacker that sees only {seen} gets {words.share(leak.floor)} %, "
+      "which no defence can take away"
+    )
+  was = bare and bare.leakage_of(target)
+  if was and bare is not point:
+    text += (
+      f". On the undefended feature `{was.attack}` reached "
+      f"{words.measured(was)}"
+    )
+    if leak.value >= was.value:
+      text += "; **the defence did not lower it**"
+    elif leak.high >= was.low:
+      text += " (the intervals overlap; see the paired comparison)"
+  return text + "."

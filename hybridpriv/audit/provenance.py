@@ -1,0 +1,144 @@
+"""The parts of the report on where its numbers come from."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hybridpriv.audit import page, words
+from hybridpriv.audit.results import Results
+
+_PARTS = ("train", "validation", "test", "audit")
+
+
+def threat(results: Results) -> page.Section:
+  """Say what the attacker knows, has and wants."""
+  data = sorted(
+    {
+      f"{m.target}: {m.auxiliary}"
+      for row in results.rows
+      for m in row.leakage
+      if m.auxiliary
+    }
+  )
+  blocks: list[page.Block] = [page.Text(results.study["threat"]["text"])]
+  if data:
+    blocks += [page.Text("The attacker's own data:"), page.Points(tuple(data))]
+  return page.Section("threat", "The threat", tuple(blocks))
+
+
+def people(results: Results) -> page.Section:
+  """Count samples and people by fold and part."""
+  study = results.study
+  named = study["data"].get("identity", "") is not None
+  cells = []
+  for number, fold in enumerate(study["partition"]):
+    cells.append((f"fold {number}", *(_part(fold[p], named) for p in _PARTS)))
+  blocks: list[page.Block] = [
+    page.Table(
+      ("", *_PARTS),
+      tuple(cells),
+      "Samples by fold and part"
+      + (", and how many people they come from." if named else "."),
+    )
+  ]
+  blocks.append(
+    page.Text(
+      "Networks and privatizers are fitted on train and chosen on validation; "
+      "utility is measured on test; attackers learn, choose and are scored "
+      "within audit, whose people took part in neither training nor choice."
+      if named
+      else "No person is named in this data: parts are divided by sample."
+    )
+  )
+  if notes := study["data"].get("notes"):
+    blocks += [page.Text("Rows left out:"), page.Points(tuple(notes))]
+  return page.Section("people", "Who is where", tuple(blocks))
+
+
+def _part(part: dict[str, int], named: bool) -> str:
+  samples = words.count(part["samples"], "sample")
+  if not named:
+    return samples
+  return f"{samples}, {words.count(part['people'], 'person', 'people')}"
+
+
+def trainings(results: Results, pictures: list[page.Block]) -> page.Section:
+  """Print trials, choices and the rule, with the curves."""
+  study, cells, rules = results.study, [], []
+  for name, folds in study.get("trainings", {}).items():
+    for number, fold in enumerate(folds):
+      where = f"{name}, fold {number}"
+      if fold.get("rule") and len(fold.get("trials", ())) > 1:
+        rules.append(f"{where}: {fold['rule']}")
+      for trial in fold.get("trials", ()):
+        chosen = trial.get("name") == fold.get("chosen")
+        cells.append(
+          (
+            where,
+            str(trial.get("name", "")),
+            words.share(trial.get("utility")),
+            page.Badge("chosen", "mark") if chosen else "",
+          )
+        )
+  blocks = list(pictures)
+  if cells:
+    blocks.append(
+      page.Table(
+        ("training", "trial", "validation utility", ""),
+        tuple(cells),
+        "Trials, in percent of balanced utility on task-validation (never on "
+        "test).",
+        words=(1, 3),
+      )
+    )
+  if rules:
+    blocks += [page.Text("The choice was:"), page.Points(tuple(rules))]
+  return page.Section("trainings", "Trainings", tuple(blocks))
+
+
+def environment(results: Results) -> page.Section:
+  """Print command, machine, versions, times and the whole config."""
+  study = results.study
+  data = study["data"]
+  facts: list[tuple[str, str]] = [
+    ("data", _data(data)),
+    ("network", f"{study['network']}, cut after {study['cut']}"),
+    ("machine", _plain(study["machine"])),
+    ("date", str(study.get("date", words.NONE))),
+    ("revision", str(study.get("revision") or words.NONE)),
+  ]
+  facts += [(f"{k} version", str(v)) for k, v in study["versions"].items()]
+  blocks: list[page.Block] = [
+    page.Table(("", ""), tuple(facts), "What was run, and where.", words=(1,))
+  ]
+  if spent := study.get("seconds"):
+    times = [(stage, words.seconds(s)) for stage, s in spent.items()]
+    times.append(("all", words.seconds(sum(spent.values()))))
+    blocks.append(page.Table(("stage", "time"), tuple(times), "Time by stage."))
+  if command := study.get("command"):
+    blocks += [page.Text("Command:"), page.Code(command)]
+  if config := study.get("config"):
+    blocks += [
+      page.Text("Config:"),
+      page.Code(json.dumps(config, indent=2, ensure_ascii=False)),
+    ]
+  return page.Section(
+    "environment", "Command, machine, config", tuple(blocks), folded=True
+  )
+
+
+def _data(data: dict[str, Any]) -> str:
+  parts = [
+    data["name"],
+    "**synthetic**" if data["synthetic"] else "",
+    f"licence {data['licence']}",
+    data.get("citation", ""),
+  ]
+  return "; ".join(part for part in parts if part)
+
+
+def _plain(machine: Any) -> str:
+  if isinstance(machine, dict):
+    return ", ".join(f"{k} {v}" for k, v in words.flat(machine).items())
+  return str(machine)
