@@ -130,6 +130,20 @@ def save(
   return True
 
 
+def mark(index: int) -> str:
+  """Return the mark of the thing of that number."""
+  return MARKS[index % len(MARKS)]
+
+
+def panels(
+  rows: int, columns: int, height: float, **options
+) -> tuple[Figure, list[list[Axes]]]:
+  """Make a figure of the common width; `height` is that of the whole."""
+  figure = Figure(figsize=(WIDTH, height), layout="constrained")
+  axes = figure.subplots(rows, columns, squeeze=False, **options)
+  return figure, [list(row) for row in axes]
+
+
 def heading(text: str, width: int = 22) -> str:
   """Break a panel's title so that it stays over its panel."""
   return "\n".join(textwrap.wrap(text, width)) or text
