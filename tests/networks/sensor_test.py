@@ -40,13 +40,14 @@ def test_statistics_are_float32_with_momentum_nine_tenths(key):
 
 
 def test_dropout_follows_its_stream(key):
-  network = sensor.sensor(num_classes=2, width=1 / 4)
-  x = jax.random.normal(key, (2, 16, 3))
-  variables = network.init(key, x, train=False)
+  network = sensor.sensor(num_classes=2)
+  x = jnp.ones((2, 4))
+  variables = network.init(key, x, train=False, after="pool3", upto="fc1")
 
   def answer(seed):
     rngs = {"dropout": jax.random.key(seed)}
-    return network.apply(variables, x, train=True, rngs=rngs)[0]
+    run = {"train": True, "after": "pool3", "upto": "fc1"}
+    return network.apply(variables, x, rngs=rngs, **run)[0]
 
   assert (answer(0) == answer(0)).all()
   assert (answer(0) != answer(1)).any()

@@ -36,27 +36,46 @@ NETWORKS = {
     (33, 32, 1),
   ),
   "resnet18": (resnet.resnet18(num_classes=3, width=1 / 32), (32, 32, 3)),
-  "resnet50": (resnet.resnet50(num_classes=3, width=1 / 32), (32, 32, 3)),
+  "bottleneck": (
+    resnet.resnet50(num_classes=3, width=1 / 32).copy(blocks=(2, 1)),
+    (32, 32, 3),
+  ),
   "sensor": (sensor.sensor(num_classes=3, width=1 / 8), (40, 6)),
   "sensor_norm": (
     sensor.sensor(num_classes=3, width=1 / 8, norm="batch"),
     (43, 6),
   ),
   "own": (Own(num_classes=3), (5,)),
+  "resnet50": (resnet.resnet50(num_classes=3, width=1 / 32), (32, 32, 3)),
 }
-each_network = pytest.mark.parametrize("name", NETWORKS)
+each_network = pytest.mark.parametrize(
+  "name",
+  [
+    # Its blocks are those of "bottleneck", its 18 cuts take many seconds.
+    pytest.param(name, marks=[pytest.mark.slow] * (name == "resnet50"))
+    for name in NETWORKS
+  ],
+)
 
 
 @functools.cache
 def example(name):
   """Returns a network, inputs and variables in which nothing is idle."""
   network, shape = NETWORKS[name]
-  x = jax.random.normal(jax.random.key(1), (4, *shape))
-  init = jax.jit(functools.partial(network.init, train=False))
-  leaves, tree = jax.tree.flatten(init(jax.random.key(2), x))
   rng = np.random.default_rng(0)
-  leaves = [leaf + 0.1 * rng.random(leaf.shape, "f4") for leaf in leaves]
-  return network, x, jax.tree.unflatten(tree, leaves)
+  x = jnp.asarray(rng.normal(size=(2, *shape)), jnp.float32)
+  shapes = jax.eval_shape(
+    functools.partial(network.init, train=False), jax.random.key(0), x
+  )
+
+  def fill(leaf):
+    # Drawn here, for the draws of `init` take seconds to compile.
+    if leaf.ndim == 1:
+      return jnp.asarray(rng.uniform(0.5, 1, leaf.shape), leaf.dtype)
+    scale = np.sqrt(2 / np.prod(leaf.shape[:-1]))
+    return jnp.asarray(scale * rng.normal(size=leaf.shape), leaf.dtype)
+
+  return network, x, jax.tree.map(fill, shapes)
 
 
 @each_network
