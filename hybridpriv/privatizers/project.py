@@ -73,7 +73,9 @@ def pca(*, k: int) -> privatizer.Privatizer:
         return moments.covariance_times(features, centre, basis)
 
     block = min(k + _OVERSAMPLING, size)
-    start = np.asarray(jax.random.normal(key, (size, block)), np.float64)
+    # Drawn on the host: a draw of every new shape would be compiled.
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    start = rng.normal(size=(size, block))
     variances, vectors = _eigenpairs(times, start, k, tolerance)
     rows = np.argmax(np.abs(vectors), axis=0)
     vectors = vectors * np.sign(vectors[rows, np.arange(k)])
