@@ -75,7 +75,8 @@ def subset(
   People are taken in random order, with all their rows, until the number is
   reached. Two people may be cut short all the same: the last one, and anyone
   who would make more than a tenth of `max_samples` (with fewer than ten people,
-  more than an equal share), so that a small subset still has many people.
+  more than an equal share), so that a small subset still has many people. A
+  person keeps at least one row, whatever its size.
   Where no person is known, rows are taken at random.
 
   Args:
@@ -102,6 +103,8 @@ def subset(
     order = order[np.argsort(rank[order], kind="stable")]
     total = np.cumsum(size[order])
     first = np.searchsorted(rank[order], rank[order])
-    within = total - (total - size[order])[first]
-    order = order[within <= max(1, max_samples // min(num, _MIN_PEOPLE))]
+    before = total - size[order]
+    before -= before[first]
+    share = max_samples // min(num, _MIN_PEOPLE)
+    order = order[(before == 0) | (before + size[order] <= share)]
   return np.sort(order[np.cumsum(size[order]) <= max_samples])

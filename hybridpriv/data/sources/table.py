@@ -125,6 +125,11 @@ def load(
       )
     chosen = choose(number)
     chosen = chosen[~short[chosen]]
+    if not len(chosen):
+      raise ValueError(
+        f"max_samples={max_samples} is less than the windows of one recording "
+        f"(up to {number.max()}); raise it"
+      )
     note = f"{int(short.sum())} recordings are shorter than {window_s:g} s: "
     table = table.take(chosen, note + "dropped" if short.any() else "")
     recordings = [
