@@ -177,8 +177,9 @@ def _trade_off(results: Results, folder: pathlib.Path) -> list[page.Block]:
       "its noise grid, from no noise (upper right) to the strongest; hollow "
       "marks are the whole feature, rings the operating points chosen on "
       "validation. Leakage is that of the attack worst on the attacker's "
-      "validation. Bars are 95 % intervals; dotted: chance; dashed: the floor "
-      f"that the service's own answer sets.{_mark_synthetic(results)}",
+      "validation. Bars are 95 % intervals; dotted: chance; dashed: the floor, "
+      "what an attacker reaches that sees only what the service must learn."
+      f"{_mark_synthetic(results)}",
     )
   ]
 

@@ -179,7 +179,7 @@ def _scatter(panel, plane, values, names, theme: Theme) -> None:
       *plane[rest].T,
       s=5,
       color=theme.ink,
-      alpha=0.15,
+      alpha=0.25,
       lw=0,
       label=f"{len(classes) - len(shown)} others"
       if len(classes) > len(shown)

@@ -160,7 +160,7 @@ def sentence(point: Row, bare: Row | None, target: str) -> str:
   else:
     text += (
       f" (`{best.attack}`, the best on test); the one that the attacker's own "
-      f"validation had chosen, `{leak.attack}`, reached {words.measured(leak)}"
+      f"validation had chosen, `{leak.attack}`, reached {words.stated(leak)}"
     )
   text += f". Guessing gives {words.share(leak.chance)} %"
   if leak.floor is not None and leak.floor_of != "chance":
@@ -170,13 +170,12 @@ def sentence(point: Row, bare: Row | None, target: str) -> str:
     }.get(leak.floor_of, leak.floor_of or "what the service must learn")
     text += (
       f"; an attacker that sees only {seen} gets {words.share(leak.floor)} %, "
-      "which no defence can take away"
+      "which no defence that keeps this answer can take away"
     )
   was = bare and bare.leakage_of(target)
   if was and bare is not point:
     text += (
-      f". On the undefended feature `{was.attack}` reached "
-      f"{words.measured(was)}"
+      f". On the undefended feature `{was.attack}` reached {words.stated(was)}"
     )
     if leak.value >= was.value:
       text += "; **the defence did not lower it**"

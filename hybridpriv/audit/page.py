@@ -235,7 +235,11 @@ def _html_picture(block: Picture, folder: pathlib.Path) -> str:
 
 
 def _html_cell(cell: str | Badge) -> str:
-  return _html_badge(cell) if isinstance(cell, Badge) else _inline_html(cell)
+  if isinstance(cell, Badge):
+    return _html_badge(cell)
+  return re.sub(
+    r"(\[[^\]]*\])", r'<span class="limits">\1</span>', _inline_html(cell)
+  )
 
 
 def _html_badge(badge: Badge) -> str:
@@ -244,6 +248,7 @@ def _html_badge(badge: Badge) -> str:
 
 def _inline_html(text: str) -> str:
   text = html.escape(text, quote=False)
+  text = re.sub(r"(\d) %", "\\1\u00a0%", text)
   text = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", text)
   return re.sub(r"`(.+?)`", r"<code>\1</code>", text)
 

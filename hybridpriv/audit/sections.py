@@ -122,7 +122,8 @@ def ranks(results: Results) -> page.Section | None:
         "they are: mean rank divided by the number of candidates, or mean "
         "log-rank divided by its logarithm. Here **higher is more private**. "
         "The ceiling is what a code would reach that tells the desired label "
-        "and nothing else: the class mix allows no more."
+        "and nothing else: the class mix allows no more. Candidates are the "
+        "records of all audit people, or the people."
       ),
       page.Table(
         ("embedding", *header),
@@ -266,8 +267,8 @@ def comparisons(results: Results) -> page.Section | None:
     if c.tie:
       verdict = page.Badge("tie")
     else:
-      side = "less" if c.difference < 0 else "more"
-      verdict = page.Badge(f"a is {side}", "mark")
+      side = "lower" if c.difference < 0 else "higher"
+      verdict = page.Badge(f"a {side}", "mark")
     cells.append(
       (
         c.what,

@@ -32,6 +32,11 @@ def measured(m: Measurement | None) -> str:
   return NONE if m is None else f"{share(m.value)} {between(m.low, m.high)}"
 
 
+def stated(m: Measurement) -> str:
+  """Print a measurement with its limits, for running text."""
+  return f"{share(m.value)} % {between(m.low, m.high)}"
+
+
 def listing(names: Iterable[str]) -> str:
   """Join names with commas and an "and"."""
   names = list(names)
