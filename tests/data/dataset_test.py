@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from hybridpriv.data import dataset
 
 
 def signals(**changes) -> dataset.DataSet:
-  fields = {
+  fields: dict[str, Any] = {
     "name": "made up",
     "kind": "signal",
     "inputs": np.zeros((4, 5, 2), np.float32),
