@@ -144,3 +144,25 @@ def test_rotations_refuse_what_cannot_be_learned():
     rotate(data, "age", 2)
   with pytest.raises(ValueError, match="for who it is use closed_set"):
     rotate(data, "person", 5)
+
+
+def shown_by(holders):
+  """One recording for every class and person that shows it."""
+  pairs = [(p, c) for c, people in enumerate(holders) for p in people]
+  person, label = zip(*pairs, strict=True)
+  return recordings(person, [10.0] * len(pairs), labels={"act": label})
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_people_who_show_two_rare_classes_are_dealt_until_it_fits(seed):
+  data = shown_by([(0, 3, 4), (0, 1, 2)])
+  for role in rotate(data, "act", 3, seed):
+    assert set(data.labels["act"][role == roles.TRAIN]) == {0, 1}
+
+
+def test_a_deal_that_cannot_fit_is_refused():
+  # Two of the four people share a part, and some class has both of them.
+  data = shown_by([(0, 1, 2), (0, 1, 3), (0, 2, 3), (1, 2, 3)])
+  with pytest.raises(ValueError, match="no deal of 4 people into 3 parts"):
+    rotate(data, "act", 3)
+  assert len(rotate(data, "act", 4)) == 4
