@@ -1,6 +1,7 @@
 """A 1-D convolutional network for windows of sensor signals."""
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from hybridpriv.networks import staged
@@ -38,12 +39,7 @@ class Sensor(staged.Staged):
   def stage(self, name: str, x: jax.Array, *, train: bool) -> jax.Array:
     """Run one stage on `x [b t c]`, or `[b d]` after fc1."""
     if name.startswith("pool"):
-      if x.shape[1] < 2:
-        raise ValueError(
-          f"{name} got {x.shape[1]} sample and halves it; a window needs at "
-          f"least {2 ** len(_CHANNELS)} samples."
-        )
-      return nn.max_pool(x, window_shape=(2,), strides=(2,), padding="VALID")
+      return _pool(x, name)
     if name == "fc2":
       return nn.Dense(self.num_classes, dtype=self.dtype, name="dense")(x)
     if name == "fc1":
@@ -107,3 +103,16 @@ def sensor(
     dropout=dropout,
     dtype=dtype,
   )
+
+
+def _pool(x: jax.Array, name: str) -> jax.Array:
+  """Halve `x [b t c]` by maxima of two samples, dropping an odd one."""
+  batch, time, channels = x.shape
+  if time < 2:
+    raise ValueError(
+      f"{name} got {time} sample and halves it; a window needs at least "
+      f"{2 ** len(_CHANNELS)} samples."
+    )
+  # As in `vgg`: the gradient of a reshape is faster than reduce_window's.
+  x = x[:, : time // 2 * 2].reshape((batch, time // 2, 2, channels))
+  return jnp.max(x, axis=2)
