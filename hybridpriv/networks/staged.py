@@ -224,7 +224,8 @@ def _position(names: tuple[str, ...], name: str) -> int:
 def _macs(jaxpr: core.Jaxpr) -> int:
   """Count the multiply-accumulates of a traced program."""
   total = 0
-  for eqn in jaxpr.eqns:
+  eqns: Any = jaxpr.eqns  # all values have a shape here
+  for eqn in eqns:
     if eqn.primitive.name == "dot_general":
       (contracted, _), _ = eqn.params["dimension_numbers"]
       shape = eqn.invars[0].aval.shape

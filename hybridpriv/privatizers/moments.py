@@ -39,7 +39,8 @@ def features_of(context: Mapping[str, Any]) -> Any:
 def offset(features: Any) -> np.ndarray:
   """Compute the mean `[D]` of the first chunk, float32."""
   chunk, num_rows = next(_chunks(features))
-  return np.mean(chunk[:num_rows], axis=0, dtype=np.float64).astype(np.float32)
+  total = np.sum(chunk[:num_rows], axis=0, dtype=np.float64)
+  return np.asarray(total / num_rows, np.float32)
 
 
 def mean_variance(features: Any) -> float:
