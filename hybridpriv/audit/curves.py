@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hybridpriv.audit import drawing
+from hybridpriv.audit import results as results_lib
 from hybridpriv.audit.drawing import Theme
 
 _MOST_POINTS = 1500
@@ -45,11 +46,11 @@ def chosen_runs(
 
   Args:
     metrics: lines of `metrics.jsonl`.
-    trainings: of the study: a list with one entry a fold, each with "chosen".
+    trainings: of the study; each entry says what was "chosen".
   """
   chosen = {
-    name: {fold["chosen"] for fold in folds if "chosen" in fold}
-    for name, folds in trainings.items()
+    name: {f["chosen"] for f in results_lib.folds(training) if "chosen" in f}
+    for name, training in trainings.items()
   }
   kinds = dict.fromkeys(_kind(line) for line in metrics)
   return [

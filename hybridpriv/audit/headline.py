@@ -27,6 +27,7 @@ def section(results: Results) -> page.Section:
     )
   else:
     blocks.append(_numbers(results, point, bare))
+    blocks.append(page.Text(_service(results, point, bare)))
     blocks += [
       page.Text(text)
       for target in results.targets
@@ -140,6 +141,26 @@ def _numbers(results: Results, point: Row, bare: Row | None) -> page.Numbers:
   size = f"{point.num_bytes:,} bytes"
   was = f"undefended {bare.num_bytes:,}" if bare else "each query"
   return page.Numbers((*items, (size, "sent with each query", was)))
+
+
+def _service(results: Results, point: Row, bare: Row | None) -> str:
+  """Say how well the desired questions are answered."""
+  said = []
+  for desired in results.study["roles"]["desired"]:
+    useful = embeddings.utility(point, [desired])
+    was = bare and embeddings.utility(bare, [desired])
+    if useful is None:
+      continue
+    text = (
+      f"{desired} with {words.stated(useful)} {useful.metric.replace('_', ' ')}"
+    )
+    if was and bare is not point:
+      text += f", {words.points(useful.value - was.value)} points against "
+      text += f"{words.stated(was)} undefended"
+    said.append(text)
+  if not said:
+    return "No utility was measured at the operating point."
+  return "**Service.** It answers " + words.listing(said) + "."
 
 
 def sentence(point: Row, bare: Row | None, target: str) -> str:

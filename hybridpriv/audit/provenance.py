@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from hybridpriv.audit import page, words
+from hybridpriv.audit import results as results_lib
 from hybridpriv.audit.results import Results
 
 _PARTS = ("train", "validation", "test", "audit")
@@ -66,8 +67,8 @@ def _part(part: dict[str, int], named: bool) -> str:
 def trainings(results: Results, pictures: list[page.Block]) -> page.Section:
   """Print trials, choices and the rule, with the curves."""
   study, cells, rules = results.study, [], []
-  for name, folds in study.get("trainings", {}).items():
-    for number, fold in enumerate(folds):
+  for name, training in study.get("trainings", {}).items():
+    for number, fold in enumerate(results_lib.folds(training)):
       where = f"{name}, fold {number}"
       if fold.get("rule") and len(fold.get("trials", ())) > 1:
         rules.append(f"{where}: {fold['rule']}")

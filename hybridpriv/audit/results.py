@@ -285,6 +285,11 @@ def to_json(results: Results) -> dict[str, Any]:
   }
 
 
+def folds(training: Any) -> tuple[Mapping[str, Any], ...]:
+  """Return the entries of one of `study.trainings`, one for each fold."""
+  return (training,) if isinstance(training, Mapping) else tuple(training)
+
+
 def table(values: Mapping[str, np.ndarray], name: str) -> statistics.Table:
   """Take one measurement's table out of `values.npz`.
 
