@@ -117,7 +117,7 @@ def _numbers(results: Results, point: Row, bare: Row | None) -> page.Numbers:
   items = []
   for desired in results.study["roles"]["desired"]:
     if useful := embeddings.utility(point, [desired]):
-      was = bare and embeddings.utility(bare, [desired])
+      was = embeddings.utility(bare, [desired]) if bare else None
       items.append(
         (
           f"{words.share(useful.value)} %",
@@ -128,7 +128,7 @@ def _numbers(results: Results, point: Row, bare: Row | None) -> page.Numbers:
       )
   for target in results.targets:
     if leak := point.leakage_of(target):
-      was = bare and bare.leakage_of(target)
+      was = bare.leakage_of(target) if bare else None
       items.append(
         (
           f"{words.share(leak.value)} %",
@@ -148,7 +148,7 @@ def _service(results: Results, point: Row, bare: Row | None) -> str:
   said = []
   for desired in results.study["roles"]["desired"]:
     useful = embeddings.utility(point, [desired])
-    was = bare and embeddings.utility(bare, [desired])
+    was = embeddings.utility(bare, [desired]) if bare else None
     if useful is None:
       continue
     text = (
@@ -193,7 +193,7 @@ def sentence(point: Row, bare: Row | None, target: str) -> str:
       f"; an attacker that sees only {seen} gets {words.share(leak.floor)} %, "
       "which no defence that keeps this answer can take away"
     )
-  was = bare and bare.leakage_of(target)
+  was = bare.leakage_of(target) if bare else None
   if was and bare is not point:
     text += (
       f". On the undefended feature `{was.attack}` reached {words.stated(was)}"

@@ -249,6 +249,7 @@ def _html_badge(badge: Badge) -> str:
 def _inline_html(text: str) -> str:
   text = html.escape(text, quote=False)
   text = re.sub(r"(\d) %", "\\1\u00a0%", text)
+  text = re.sub(r"(\[[\d.+−]+,) ", "\\1\u00a0", text)
   text = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", text)
   return re.sub(r"`(.+?)`", r"<code>\1</code>", text)
 

@@ -142,9 +142,10 @@ def slack(table: Table, level: float) -> tuple[float, float]:
   rate, classes = rates(table), count.shape[1]
   below = np.where(constant, unseen * rate, 0) / classes
   above = np.where(constant, unseen * (1 - rate), 0) / classes
-  return tuple(
+  lower, upper = (
     float(np.sqrt(np.square(x).sum(-1)).mean()) for x in (below, above)
   )
+  return lower, upper
 
 
 def percentiles(
