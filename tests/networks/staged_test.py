@@ -225,6 +225,11 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32(name):
   )
   assert captured[first].dtype == jnp.bfloat16
   assert logits.dtype == jnp.float32
+  # The cloud computes so as well, whatever type comes over the wire.
+  second = network.stage_names()[1]
+  run = functools.partial(half.apply, train=False, after=first, upto=second)
+  feature = jax.ShapeDtypeStruct(captured[first].shape, jnp.float32)
+  assert jax.eval_shape(run, variables, feature)[0].dtype == jnp.bfloat16
   assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {
     np.dtype("float32")
   }
