@@ -26,8 +26,8 @@ def learn(
   logits: Callable[[Any, jax.Array], jax.Array],
   learning_rate: jax.Array,
   weight_decay: jax.Array | float = 0.0,
-  batch_size: int = 128,
-  max_steps: int = 1500,
+  batch_size: int = 64,
+  max_steps: int = 1000,
   patience: int = 6,
 ) -> dict[str, Any]:
   """Train an adversary on fresh codes until validation stalls.
@@ -53,16 +53,11 @@ def learn(
     loss.
   """
   keys = jax.random.split(key, 3)
-  num = auxiliary.label.shape[0]
-  weights = attack_lib.class_weights(
-    auxiliary.label, auxiliary.train, auxiliary.num_classes
-  )
-  judge = attack_lib.class_weights(
-    auxiliary.label, auxiliary.validation, auxiliary.num_classes
-  )
+  weights, judge = auxiliary.train_weights, auxiliary.validation_weights
   cumulative = jnp.cumsum(weights)
-  everything = jnp.arange(num)
-  own = attack_lib.flatten(victim.sample(keys[0], everything))
+  num = weights.shape[0]
+  held_out = auxiliary.validation_index
+  own = attack_lib.flatten(victim.sample(keys[0], auxiliary.train_index))
   mean = jnp.sum(own * weights[:, None], axis=0)
   variance = jnp.sum((own - mean) ** 2 * weights[:, None], axis=0)
   # Dead components stay 0 instead of being blown up to noise.
@@ -79,11 +74,9 @@ def learn(
       logits(params, standardise(codes)), label
     )
 
-  def one_step(carry: Any, key: jax.Array) -> tuple[Any, None]:
+  def one_step(carry: Any, inputs: Any) -> tuple[Any, None]:
     params, opt_state = carry
-    pick, noise = jax.random.split(key)
-    at = jax.random.uniform(pick, (batch_size,)) * cumulative[-1]
-    index = jnp.minimum(jnp.searchsorted(cumulative, at, side="right"), num - 1)
+    noise, index = inputs
     codes = victim.sample(noise, index)
     grads = jax.grad(
       lambda p: jnp.mean(loss(p, codes, auxiliary.label[index]))
@@ -97,13 +90,15 @@ def learn(
   def look(carry: Any) -> Any:
     number, params, opt_state, best, best_loss, since = carry
     key = jax.random.fold_in(keys[2], number)
-    noise, chunk = jax.random.split(key)
+    noise, pick, chunk = jax.random.split(key, 3)
+    # One draw for the whole chunk: choosing is dear when done step by step.
+    at = jax.random.uniform(pick, (_CHUNK, batch_size)) * cumulative[-1]
+    index = jnp.minimum(jnp.searchsorted(cumulative, at, side="right"), num - 1)
     (params, opt_state), _ = jax.lax.scan(
-      one_step, (params, opt_state), jax.random.split(chunk, _CHUNK)
+      one_step, (params, opt_state), (jax.random.split(chunk, _CHUNK), index)
     )
-    codes = victim.sample(noise, everything)
-    # Padding and training rows have weight 0 here.
-    now = jnp.sum(loss(params, codes, auxiliary.label) * judge)
+    codes = victim.sample(noise, held_out)
+    now = jnp.sum(loss(params, codes, auxiliary.label[held_out]) * judge)
     better = now < best_loss
     best = jax.tree.map(lambda a, b: jnp.where(better, a, b), params, best)
     since = jnp.where(better, 0, since + 1)

@@ -27,7 +27,7 @@ class Victim:
     codes: deterministic part of the codes, [v, n, ...], v victims stacked.
     law: state of the random part, stacked alike (leading axis v).
     which: index of this victim in the stack, [].
-    rows: where the auxiliary samples are in `codes`, [m].
+    rows: where the auxiliary samples are in `codes`, [m + v].
     noise: the random part of the privatizer (static).
     num_queries: how many codes of the same input are averaged (static).
   """
@@ -78,12 +78,14 @@ class Victim:
 )
 @dataclasses.dataclass(frozen=True)
 class Auxiliary:
-  """The attacker's own labelled samples, padded to a common length m.
+  """The attacker's own labelled samples: m for training, then v to validate.
+
+  Both parts are padded; padding has mask 0.
 
   Attributes:
-    label: private label, int32 [m].
-    train: 1 where a sample may train the attacker, else 0, float32 [m].
-    validation: 1 where it may choose knobs and stopping, float32 [m].
+    label: private label, int32 [m + v].
+    train: 1 where a training sample is one, float32 [m].
+    validation: 1 where a validation sample is one, float32 [v].
     num_classes: number of classes scored (static).
   """
 
@@ -91,6 +93,28 @@ class Auxiliary:
   train: jax.Array
   validation: jax.Array
   num_classes: int
+
+  @property
+  def train_index(self) -> jax.Array:
+    """Places of the training samples in the auxiliary set, [m]."""
+    return jnp.arange(self.train.shape[0])
+
+  @property
+  def validation_index(self) -> jax.Array:
+    """Places of the validation samples, [v]: for knobs and stopping only."""
+    return self.train.shape[0] + jnp.arange(self.validation.shape[0])
+
+  @property
+  def train_weights(self) -> jax.Array:
+    """Weights of the training samples [m], every class alike, sum 1."""
+    label = self.label[self.train_index]
+    return class_weights(label, self.train, self.num_classes)
+
+  @property
+  def validation_weights(self) -> jax.Array:
+    """Weights of the validation samples [v], every class alike, sum 1."""
+    label = self.label[self.validation_index]
+    return class_weights(label, self.validation, self.num_classes)
 
 
 class Attack(NamedTuple):

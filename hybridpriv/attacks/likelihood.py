@@ -39,11 +39,8 @@ def bayes(
     knobs: Any,
   ) -> Any:
     del key  # nothing here is random
-    index = jnp.arange(auxiliary.label.shape[0])
+    index, weights = auxiliary.train_index, auxiliary.train_weights
     clean = attack_lib.flatten(victim.clean(index))
-    weights = attack_lib.class_weights(
-      auxiliary.label, auxiliary.train, auxiliary.num_classes
-    )
     mean = jnp.sum(clean * weights[:, None], axis=0)
     spread = jnp.sum((clean - mean[None]) ** 2 * weights[:, None], axis=0)
     noise = _noise_covariance(victim)
@@ -52,7 +49,7 @@ def bayes(
       root = jnp.linalg.cholesky(noise + jnp.diag(kernel))
     else:
       root = jnp.sqrt(noise + kernel)
-    one_hot = jax.nn.one_hot(auxiliary.label, auxiliary.num_classes)
+    one_hot = jax.nn.one_hot(auxiliary.label[index], auxiliary.num_classes)
     return {
       "codes": _whiten(clean - mean[None], root),
       "mean": mean,

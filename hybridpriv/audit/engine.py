@@ -7,6 +7,7 @@ is tried with one seed; the best on attacker validation is then run with the
 other seeds.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from hybridpriv.attacks import rank
 from hybridpriv.audit import problems as problems_lib
 from hybridpriv.privatizers import privatizer as privatizer_lib
 
-_MEMORY = 2**28  # bytes that one block of jobs may take for its codes
+_MEMORY = 2**29  # bytes that one block of jobs may take for its codes
 
 
 class Victims(NamedTuple):
@@ -91,9 +92,8 @@ def attack_all(
   padded = problems_lib.pad(problems)
   num_classes = max(p.num_classes for p in problems)
   draws = draws if victims.noise.is_random else 1
-  one = _job(attack, victims.noise, num_classes, draws, num_queries)
-  block = _block_size(victims, padded, num_classes, len(pairs))
-  program = jax.jit(jax.vmap(one, in_axes=(None, None, None, None, 0, 0, 0, 0)))
+  program = _program(attack, victims.noise, num_classes, draws, num_queries)
+  most = _most_at_once(victims, padded, num_classes)
   shared = (
     jnp.asarray(victims.codes),
     jax.tree.map(jnp.asarray, victims.law),
@@ -103,6 +103,8 @@ def attack_all(
 
   def run(jobs: list[tuple[int, int, dict[str, float], int]]) -> list[Any]:
     results = []
+    # Few sizes of block, so that few programs are compiled.
+    block = min(most, 8 if len(jobs) <= 8 else 32 if len(jobs) <= 64 else 128)
     for start in range(0, len(jobs), block):
       part = jobs[start : start + block]
       full = part + [part[-1]] * (block - len(part))
@@ -149,6 +151,29 @@ def num_jobs(attack: attack_lib.Attack, pairs: int, seeds: int) -> int:
   return pairs * (len(attack.grid) + seeds - 1)
 
 
+_PROGRAMS: dict[Any, Any] = {}
+
+
+def _program(
+  attack: attack_lib.Attack,
+  noise: privatizer_lib.Privatizer,
+  num_classes: int,
+  draws: int,
+  num_queries: int,
+) -> Any:
+  """Compile the jobs of one attack once for all victims of one noise.
+
+  Noise of one name differs in its state only, so its program is the same.
+  """
+  names = tuple(stage.name for stage in noise.stages)
+  name = (attack.fit, attack.score, names, num_classes, draws, num_queries)
+  if name not in _PROGRAMS:
+    one = _job(attack, noise, num_classes, draws, num_queries)
+    axes = (None, None, None, None, 0, 0, 0, 0)
+    _PROGRAMS[name] = jax.jit(jax.vmap(one, in_axes=axes))
+  return _PROGRAMS[name]
+
+
 def _job(
   attack: attack_lib.Attack,
   noise: privatizer_lib.Privatizer,
@@ -170,7 +195,7 @@ def _job(
   ) -> dict[str, jax.Array]:
     for number in (which, problem, seed):
       key = jax.random.fold_in(key, number)
-    fit_key, validation_key, test_key = jax.random.split(key, 3)
+    fit_key, ask_key = jax.random.split(key)
     own = jax.tree.map(lambda x: x[problem], problems)
     victim = attack_lib.Victim(codes, law, which, own.rows, noise, num_queries)
     auxiliary = attack_lib.Auxiliary(
@@ -178,45 +203,34 @@ def _job(
     )
     attacker = attack.fit(fit_key, victim, auxiliary, knobs)
 
-    def ask(
-      rows: jax.Array, label: jax.Array, key: jax.Array
-    ) -> tuple[jax.Array, ...]:
-      """Attack samples with fresh codes: right answers, ranks, log-ranks."""
-      sender = attack_lib.Victim(codes, law, which, rows, noise, num_queries)
+    def draw(key: jax.Array) -> tuple[jax.Array, ...]:
+      sent = sender.sample(key, jnp.arange(rows.shape[0]))
+      right, ranks = rank.of_scores(attack.score(attacker, sent), label)
+      return right, ranks, jnp.log(ranks)
 
-      def draw(key: jax.Array) -> tuple[jax.Array, ...]:
-        sent = sender.sample(key, jnp.arange(rows.shape[0]))
-        right, ranks = rank.of_scores(attack.score(attacker, sent), label)
-        return right, ranks, jnp.log(ranks)
-
-      if draws == 1:
-        return draw(key)
-      drawn = jax.lax.map(draw, jax.random.split(key, draws))
-      return jax.tree.map(lambda x: jnp.mean(x, axis=0), drawn)
-
-    right, *_ = ask(own.rows, own.label, validation_key)
-    judge = attack_lib.class_weights(own.label, own.validation, num_classes)
-    right_test, rank_test, log_rank = ask(
-      own.test_rows, own.test_label, test_key
-    )
+    # Validation and attacked samples are asked together, one program.
+    held_out = auxiliary.validation_index
+    rows = jnp.concatenate([own.rows[held_out], own.test_rows])
+    label = jnp.concatenate([own.label[held_out], own.test_label])
+    sender = dataclasses.replace(victim, rows=rows)
+    drawn = jax.lax.map(draw, jax.random.split(ask_key, draws))
+    right, ranks, logs = jax.tree.map(lambda x: jnp.mean(x, axis=0), drawn)
+    num = held_out.shape[0]
     return {
-      "validation": jnp.sum(right * judge),
-      "right": right_test,
-      "rank": rank_test,
-      "log_rank": log_rank,
+      "validation": jnp.sum(right[:num] * auxiliary.validation_weights),
+      "right": right[num:],
+      "rank": ranks[num:],
+      "log_rank": logs[num:],
     }
 
   return one
 
 
-def _block_size(
-  victims: Victims,
-  padded: problems_lib.Padded,
-  num_classes: int,
-  pairs: int,
+def _most_at_once(
+  victims: Victims, padded: problems_lib.Padded, num_classes: int
 ) -> int:
-  """Choose how many jobs run at once, from the memory that one takes."""
+  """Choose how many jobs may run at once, from the memory that one takes."""
   width = int(np.prod(victims.codes.shape[2:]))
   rows = padded.rows.shape[1] + padded.test_rows.shape[1]
-  each = 4 * rows * (2 * width + 4 * num_classes + 64)
-  return int(np.clip(_MEMORY // each, 4, min(256, max(pairs, 4))))
+  each = 4 * rows * (2 * width + 4 * num_classes + rows)
+  return int(np.clip(2 ** int(np.log2(max(_MEMORY // each, 1))), 8, 128))

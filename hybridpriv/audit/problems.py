@@ -40,11 +40,14 @@ class Problem(NamedTuple):
 class Padded(NamedTuple):
   """Problems of one shape, stacked along the first axis.
 
+  The attacker's samples come training first, then validation.
+
   Attributes:
-    rows: places of the attacker's samples among the audit samples [q, m].
-    label: their classes [q, m].
-    train: 1 where a sample trains [q, m].
-    validation: 1 where it validates [q, m].
+    rows: places of the attacker's samples among the audit samples
+      [q, m + v].
+    label: their classes [q, m + v].
+    train: 1 where there is a training sample [q, m].
+    validation: 1 where there is a validation sample [q, v].
     test_rows: places of the attacked samples [q, t].
     test_label: their classes [q, t].
     test_mask: 1 where there is one [q, t].
@@ -137,40 +140,43 @@ def pad(problems: Sequence[Problem]) -> Padded:
   Raises:
     ValueError: if a problem has nobody to train on, to validate or to attack.
   """
-  for p in problems:
-    for role, what in (
-      (TRAIN, "train"),
-      (VALIDATION, "validation"),
-      (TEST, "test"),
-    ):
-      if not np.any((p.role == role) & (p.label >= 0)):
+  parts: dict[int, list[np.ndarray]] = {}
+  for role, what in (
+    (TRAIN, "train"),
+    (VALIDATION, "validation"),
+    (TEST, "test"),
+  ):
+    parts[role] = [
+      np.flatnonzero((p.role == role) & (p.label >= 0)) for p in problems
+    ]
+    for p, chosen in zip(problems, parts[role], strict=True):
+      if not len(chosen):
         raise ValueError(
-          f"the attacker on {p.target!r} (fold {p.fold}) has no {what} samples:"
-          " audit more people or more samples of each"
+          f"the attacker on {p.target!r} (fold {p.fold}) has no {what}"
+          " samples: audit more people or more samples of each"
         )
-  own = [
-    np.flatnonzero(
-      ((p.role == TRAIN) | (p.role == VALIDATION)) & (p.label >= 0)
-    )
-    for p in problems
-  ]
-  test = [np.flatnonzero((p.role == TEST) & (p.label >= 0)) for p in problems]
-  m, t = max(map(len, own)), max(map(len, test))
 
-  def fill(parts: list[np.ndarray], size: int, dtype: type) -> np.ndarray:
+  def fill(role: int, what: str) -> np.ndarray:
+    size = max(map(len, parts[role]))
+    values = {
+      "rows": lambda p, at: at.astype(np.int32),
+      "label": lambda p, at: p.label[at].astype(np.int32),
+      "mask": lambda p, at: np.ones(len(at), np.float32),
+    }
     return np.stack(
-      [np.pad(x, (0, size - len(x))).astype(dtype) for x in parts]
+      [
+        np.pad(values[what](p, at), (0, size - len(at)))
+        for p, at in zip(problems, parts[role], strict=True)
+      ]
     )
 
-  pairs = list(zip(problems, own, strict=True))
+  own = (TRAIN, VALIDATION)
   return Padded(
-    rows=fill(own, m, np.int32),
-    label=fill([p.label[i] for p, i in pairs], m, np.int32),
-    train=fill([p.role[i] == TRAIN for p, i in pairs], m, np.float32),
-    validation=fill([p.role[i] == VALIDATION for p, i in pairs], m, np.float32),
-    test_rows=fill(test, t, np.int32),
-    test_label=fill(
-      [p.label[i] for p, i in zip(problems, test, strict=True)], t, np.int32
-    ),
-    test_mask=fill([np.ones(len(i)) for i in test], t, np.float32),
+    rows=np.concatenate([fill(r, "rows") for r in own], axis=1),
+    label=np.concatenate([fill(r, "label") for r in own], axis=1),
+    train=fill(TRAIN, "mask"),
+    validation=fill(VALIDATION, "mask"),
+    test_rows=fill(TEST, "rows"),
+    test_label=fill(TEST, "label"),
+    test_mask=fill(TEST, "mask"),
   )

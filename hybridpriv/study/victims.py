@@ -10,7 +10,6 @@ import numpy as np
 from hybridpriv import build
 from hybridpriv.attacks import rank
 from hybridpriv.audit import controls, engine, problems
-from hybridpriv.data import dataset
 from hybridpriv.privatizers import noise as noise_lib
 from hybridpriv.privatizers import privatizer as privatizer_lib
 from hybridpriv.study import fitting, training
@@ -106,14 +105,20 @@ def groups(
   found: dict[Any, list[Any]] = {}
   for (fold, seed), by_row in sent.items():
     for row, one in by_row.items():
-      suffix, law = one.suffix, one.law
-      if not suffix.stages and np.prod(one.clean.shape[1:]) <= _SMALL:
-        suffix, law = silent()
+      clean, law, suffix = audible(one)
       names = tuple(s.name for s in suffix.stages)
-      found.setdefault((one.clean.shape[1:], names), []).append(
-        ((row, fold, seed), one.clean, law, suffix)
+      found.setdefault((clean.shape[1:], names), []).append(
+        ((row, fold, seed), clean, law, suffix)
       )
   return [stack(members) for members in found.values()]
+
+
+def audible(one: Sent) -> tuple[np.ndarray, Any, privatizer_lib.Privatizer]:
+  """Return codes, law and random part as they are attacked."""
+  if not one.suffix.stages and np.prod(one.clean.shape[1:]) <= _SMALL:
+    suffix, law = silent()
+    return one.clean, law, suffix
+  return one.clean, one.law, one.suffix
 
 
 def silent() -> tuple[privatizer_lib.Privatizer, Any]:
@@ -163,38 +168,36 @@ def replay(num_draws: int) -> privatizer_lib.Privatizer:
   )
 
 
-def answers(
-  sent: Mapping[tuple[int, int], Mapping[str, Sent]],
+def floors(
+  setup: Setup, sent: Mapping[tuple[int, int], Mapping[str, Sent]]
 ) -> engine.Victims:
-  """Make victims that send only the cloud's answer."""
+  """Make victims that send what no defence can hide.
+
+  Some send only the cloud's answers to a row's codes, one of several drawn;
+  one in each fold, named "desired label", sends the true desired labels.
+  """
   draws = max(
     one.answers.shape[1] for rows in sent.values() for one in rows.values()
   )
-  members = []
-  for (fold, seed), by_row in sent.items():
-    for row, one in by_row.items():
-      repeated = np.resize(
-        one.answers.swapaxes(0, 1),
-        (draws, len(one.answers), one.answers.shape[2]),
-      ).swapaxes(0, 1)
-      members.append(((row, fold, seed), repeated, ({},), replay(draws)))
-  return stack(members)
 
+  def member(name: Any, stored: np.ndarray) -> Any:
+    repeated = np.take(stored, np.arange(draws) % stored.shape[1], axis=1)
+    return name, repeated, ({},), replay(draws)
 
-def desired_labels(
-  data: dataset.DataSet, setup: Setup
-) -> engine.Victims:
-  """Make victims that send only the true desired labels, one hot."""
-  members = []
+  members = [
+    member((row, fold, seed), one.answers)
+    for (fold, seed), by_row in sent.items()
+    for row, one in by_row.items()
+  ]
   for fold, parts in enumerate(setup.folds):
-    hot = [
-      np.eye(len(data.classes[d]) + 1, dtype=np.float32)[
-        data.labels[d][parts.audit]
-      ]
-      for d in setup.roles.desired
-    ]
-    codes = np.concatenate(hot, axis=-1)
-    members.append((("desired label", fold, 0), codes, (), privatizer_lib.chain()))
+    hot = []
+    for d in setup.roles.desired:
+      label = setup.data.labels[d][parts.audit]
+      # An unknown label (-1) is no class: a row of zeros.
+      one_hot = label[:, None] == np.arange(len(setup.data.classes[d]))
+      hot.append(one_hot.astype(np.float32))
+    codes = np.concatenate(hot, axis=-1)[:, None]
+    members.append(member(("desired label", fold, 0), codes))
   return stack(members)
 
 
@@ -203,7 +206,7 @@ def control_victims(
   asked: Sequence[problems.Problem],
   width: int,
   energy: float,
-) -> tuple[engine.Victims, list[engine.Victims]]:
+) -> tuple[engine.Victims, engine.Victims]:
   """Make the controls: small codes in one group, raw inputs in another.
 
   Args:
@@ -213,7 +216,7 @@ def control_victims(
     energy: standard deviation of the noise control.
 
   Returns:
-    (victims of small codes, [victims of raw inputs]).
+    (victims of small codes, victims of raw inputs).
   """
   rng = np.random.default_rng(setup.config["seed"])
   chain, quiet = silent()
@@ -230,4 +233,4 @@ def control_victims(
         small.append((("planted leak", fold, i), codes, quiet, chain))
     raw = controls.raw(setup.data.inputs[parts.audit])
     large.append((("raw input", fold, 0), raw, (), privatizer_lib.chain()))
-  return stack(small), [stack(large)]
+  return stack(small), stack(large)

@@ -9,7 +9,7 @@ import pathlib
 from typing import Any
 
 import jax
-import orbax.checkpoint.v1 as ocp
+from orbax.checkpoint import v1 as ocp
 
 from hybridpriv.train import optim
 
@@ -60,6 +60,7 @@ def restore(folder: pathlib.Path, like: Any) -> Any:
   Raises:
     ValueError: if the checkpoint holds another network or optimizer.
   """
+  like = jax.tree.map(jax.numpy.asarray, like)
   leaves, structure = jax.tree_util.tree_flatten(like)
   names = list(_flatten(like))
   abstract = {

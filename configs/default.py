@@ -1,0 +1,128 @@
+"""What every experiment starts from; each key with its unit and meaning.
+
+Not an experiment by itself: the files beside it name data, network and cut.
+A tuple where one number is expected is a grid.  Commands change any key, for
+instance `--config.train.seeds=5` or `--config.trainings.siamese.siamese.weight=(1.0,)`.
+"""
+
+from ml_collections import config_dict
+
+
+def get_config() -> config_dict.ConfigDict:
+  """Return the common defaults."""
+  c = config_dict.ConfigDict()
+  c.name = ""  # title of the report
+  c.seed = 0  # of partitions and of all randomness
+
+  # Where samples come from; further keys are options of the source.
+  c.data = config_dict.ConfigDict()
+  c.data.source = ""  # spar, table, tfds, synthetic_faces, or module:function
+  c.data.desired = ""  # labels the service answers, comma separated
+  c.data.private = ""  # labels it must not learn
+  c.data.unforeseen = ""  # labels no defence knows of, attacked all the same
+
+  c.partition = config_dict.ConfigDict()
+  c.partition.folds = 0  # rotate so that every person is audited; 0 = once
+  c.partition.fractions = (0.5, 0.1, 0.15, 0.25)  # train, validation, test, audit
+  c.partition.min_audit = 0  # people with so many samples are audit people
+  c.partition.cap = 0  # most samples of an audit person, 0 = all
+  c.partition.split = ""  # column that divides the samples
+
+  c.input_shape = ()  # what the network takes; () = what the data have
+  c.network = config_dict.ConfigDict()
+  c.network.function = ""  # in hybridpriv.networks, or module:function
+  c.cut = ""  # last stage on the device
+
+  c.objective = config_dict.ConfigDict()
+  c.objective.task = config_dict.ConfigDict()
+  c.objective.task.function = "classification.cross_entropy"
+  c.objective.task.inputs = {
+    "logits": "logits/{desired}",
+    "labels": "labels/{desired}",
+  }
+  c.objective.task.weight = 1.0
+  c.objective.siamese = config_dict.ConfigDict()
+  c.objective.siamese.function = "siamese.contrastive"
+  c.objective.siamese.inputs = {
+    "feature": "feature",
+    "labels": "labels/{desired}",
+  }
+  c.objective.siamese.weight = 0.0  # in units of 1 / margin^2, see margin_unit
+  c.objective.siamese.margin = 1.0  # in units of the median distance
+  c.monitors = config_dict.ConfigDict()  # logged, minimised by nobody
+  c.monitors.pairs = config_dict.ConfigDict()
+  c.monitors.pairs.function = "siamese.pair_statistics"
+  c.monitors.pairs.inputs = {
+    "feature": "feature",
+    "labels": "labels/{desired}",
+    "margin": "knobs/siamese/margin",
+  }
+  c.players = config_dict.ConfigDict()  # adversaries inside the training
+
+  # Fine-tunings of the base network: knobs of the objective, grids are trials.
+  # The first one is the reference of the choice.
+  c.trainings = config_dict.ConfigDict(sort_keys=False)
+  c.trainings.simple = {"siamese": {"weight": 0.0}}
+  c.trainings.siamese = {
+    "siamese": {"weight": (0.1, 0.3, 1.0, 3.0, 10.0), "margin": (1.0,)}
+  }
+
+  c.train = config_dict.ConfigDict()
+  c.train.seeds = 3  # trainings from scratch that differ in the seed only
+  c.train.batch_size = 64
+  c.train.balance = True  # every class of the first desired label alike
+  c.train.tolerance = 0.01  # balanced utility that a trial may cost
+  c.train.margin_unit = "median"  # of the base network's distances; or "raw"
+  c.train.retune_cloud = False  # tune the cloud half on decoded codes
+  c.train.log_every = 50  # steps
+  c.train.evaluate_every = 500  # steps
+  c.train.checkpoint_every = 500  # steps
+  c.train.tensorboard = False
+  for phase, steps, rate in (
+    ("base", 1000, 1e-3),
+    ("finetune", 400, 3e-4),
+    ("retune", 300, 3e-4),
+  ):
+    c.train[phase] = config_dict.ConfigDict()
+    c.train[phase].steps = steps
+    c.train[phase].optimizer = {
+      "name": "adam",
+      "learning_rate": rate,
+      "schedule": "cosine",
+      "warmup_steps": 0,
+      "momentum": 0.9,  # of sgd
+      "weight_decay": 0.0,  # of adamw and sgd
+      "clip_norm": 0.0,  # of the gradient, 0 = none
+      "multipliers": config_dict.ConfigDict(),  # {path pattern: factor}
+    }
+    if phase != "retune":
+      c.train[phase].augment = ""  # crop_mirror, jitter, or module:function
+  c.train.finetune.start = ""  # frozen up to here, read from stored features
+
+  c.privatizers = config_dict.ConfigDict()
+  c.privatizers.identity = {"chain": ()}
+  c.privatizers.project = {"chain": ("project.pca",), "k": 8}
+  c.privatizers.noise = {
+    "chain": ("project.pca", "noise.isotropic"),
+    "k": 8,
+    "sigma": (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0),  # weak to strong
+    "relative": True,  # in units of the code's RMS standard deviation
+  }
+
+  c.audit = config_dict.ConfigDict()
+  c.audit.attack_seeds = 5
+  c.audit.rotations = 5  # divisions of the people for an attribute, at most
+  c.audit.draws = 4  # codes sent for every sample when scored
+  c.audit.max_cost = 0.05  # balanced utility an operating point may cost
+  c.audit.queries = (10, 100)  # codes of one input that an attacker averages
+  c.audit.query_attacks = ("likelihood.bayes",)
+  c.audit.attacks = config_dict.ConfigDict()
+  c.audit.attacks.linear = {"function": "attribute.linear"}
+  c.audit.attacks.mlp = {"function": "attribute.mlp"}
+  c.audit.attacks.nearest = {"function": "neighbour.nearest"}
+  c.audit.attacks.centroid = {"function": "neighbour.centroid"}
+  c.audit.attacks.bayes = {"function": "likelihood.bayes"}
+  c.audit.floor_attacks = config_dict.ConfigDict()
+  c.audit.floor_attacks.linear = {"function": "attribute.linear"}
+  c.audit.floor_attacks.nearest = {"function": "neighbour.nearest"}
+  return c

@@ -1,0 +1,38 @@
+"""Does a wrist's code for the exercise tell who is exercising?"""
+
+from configs import default
+
+
+def get_config(variant: str = "full"):
+  """Return the experiment in one of its sizes: full, small, tiny."""
+  c = default.get_config()
+  c.name = "Exercise against person on SPAR"
+  c.data.source = "spar"
+  c.data.desired = "exercise"
+  c.data.private = "person"
+  c.data.unforeseen = "side"
+  c.data.window_s = 4.0
+  c.data.max_samples = 0
+  c.partition.folds = 2
+  c.input_shape = (200, 6)
+  c.network.function = "sensor.sensor"
+  c.network.width = 1.0
+  c.network.norm = "batch"
+  c.network.dropout = 0.5
+  c.cut = "pool3"
+  c.train.base.steps = 600
+  c.train.base.augment = "jitter"
+  c.train.finetune.steps = 300
+  c.train.finetune.start = "pool1"
+  if variant == "tiny":
+    c.data.max_samples = 700
+    c.network.width = 0.25
+    c.train.seeds = 1
+    c.train.base.steps = 20
+    c.train.finetune.steps = 10
+    c.trainings.siamese.siamese.weight = (0.1, 1.0, 3.0, 10.0)
+    c.privatizers.noise.sigma = (0.5, 2.0)
+    c.audit.attack_seeds = 2
+    c.audit.rotations = 3
+    c.audit.queries = (10,)
+  return c

@@ -1,0 +1,162 @@
+"""The stages of a study as functions of a workdir: skip, resume, run.
+
+`train` -> `fit` -> `audit` -> `report`.  Each stage first runs what it needs,
+skips what the workdir already holds, and goes on where it was stopped.
+"""
+
+import contextlib
+import pathlib
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hybridpriv import build
+from hybridpriv.data import partition
+from hybridpriv.networks import staged
+from hybridpriv.study import auditing, fitting, training, workdir
+from hybridpriv.study.setup import Setup
+from hybridpriv.train import metrics
+
+STAGES = ("train", "fit", "audit", "report")
+
+
+def run(
+  config: Mapping[str, Any],
+  folder: pathlib.Path,
+  upto: str = "report",
+  *,
+  command: str = "",
+  profile: tuple[int, int] | None = None,
+  say: Any = print,
+) -> pathlib.Path:
+  """Run a study up to a stage.
+
+  Args:
+    config: plain nested dictionary, see `configs/default.py`.
+    folder: the workdir.
+    upto: last stage to run, one of `STAGES`.
+    command: what was typed, for the report.
+    profile: first and last step of the base training to profile.
+    say: told one line for each stage.
+
+  Returns:
+    The report, or the folder where the last stage left its results.
+
+  Raises:
+    workdir.Conflict: if the workdir is in use or holds another study.
+    ValueError: for a configuration or data that cannot work.
+  """
+  results = {
+    "train": folder / "trainings.json",
+    "fit": folder / "privatizers" / "rows.json",
+    "audit": folder / "audit" / "results.json",
+    "report": folder / "report" / "index.html",
+  }
+  wanted = STAGES[: STAGES.index(upto) + 1]
+  with workdir.claim(folder):
+    workdir.record(folder, config)
+    if results[upto].exists():
+      say(f"{upto}: done before, see {results[upto]}")
+      return results[upto]
+    setup = None
+    for stage in wanted:
+      if results[stage].exists():
+        say(f"{stage}: done before")
+        continue
+      with _timed(folder, stage, say):
+        if stage == "report":
+          from hybridpriv.audit import card
+          card.write(folder)
+          continue
+        setup = setup or prepare(config, folder)
+        with contextlib.closing(_writer(setup)) as writer:
+          if stage == "train":
+            training.run(setup, writer, profile)
+          elif stage == "fit":
+            fitting.run(setup, writer)
+          else:
+            auditing.run(setup, command)
+  return results[upto]
+
+
+def prepare(config: Mapping[str, Any], folder: pathlib.Path) -> Setup:
+  """Load the data, divide the people and build the network.
+
+  Raises:
+    ValueError: before any training, for data that do not fit.
+  """
+  build.rows(config)  # a misspelt privatizer or attack is found out now
+  build.build_attacks(config["audit"]["attacks"], "config.audit.attacks")
+  roles = build.roles(config)
+  data = build.load_data(config)
+  folds = build.folds(config, data)
+  network = build.network(config, build.num_logits(config, data))
+  shape = tuple(config["input_shape"]) or data.inputs.shape[1:]
+  if len(shape) != data.inputs.ndim - 1 or any(
+    want > have for want, have in zip(shape, data.inputs.shape[1:], strict=False)
+  ):
+    raise ValueError(
+      f"config.input_shape is {shape}, and a sample of {data.name} has the"
+      f" shape {data.inputs.shape[1:]}: ask for at most that much"
+    )
+  staged.describe(network, shape)  # the network must fit the input
+  path = folder / "partition.json"
+  if not path.exists():
+    workdir.write_json(path, partition.to_json(folds, data))
+  return Setup(config, roles, data, tuple(folds), network, folder)
+
+
+def _writer(setup: Setup) -> metrics.Writer:
+  board = setup.folder / "tensorboard"
+  return metrics.Writer(
+    setup.folder / "metrics.jsonl",
+    board if setup.config["train"]["tensorboard"] else None,
+  )
+
+
+@contextlib.contextmanager
+def _timed(folder: pathlib.Path, stage: str, say: Any) -> Iterator[None]:
+  """Say what runs, and keep how long it took, also when it is stopped."""
+  say(f"{stage} ...")
+  start = time.monotonic()
+  try:
+    yield
+  finally:
+    seconds = time.monotonic() - start
+    workdir.add_seconds(folder, stage, seconds)
+  say(f"{stage}: done in {seconds:.0f} s")
+
+
+def describe(config: Mapping[str, Any], num_classes: int) -> str:
+  """Draw the stage table of a configuration, without data.
+
+  Args:
+    config: plain nested dictionary.
+    num_classes: number of logits.
+
+  Raises:
+    ValueError: if `config.input_shape` does not say what the network takes.
+  """
+  if not config["input_shape"]:
+    raise ValueError(
+      "config.input_shape is empty, so only the data know it: give it, as in"
+      " --config.input_shape='(64, 64, 3)'"
+    )
+  network = build.network(config, num_classes)
+  lines = [
+    f"{config['network']['function']} on {tuple(config['input_shape'])},"
+    f" {num_classes} classes, cut after {config['cut']}",
+    f"{'stage':<12}{'shape':>16}{'parameters':>14}{'MACs':>16}{'bytes':>12}",
+  ]
+  params = macs = 0
+  for row in staged.describe(network, tuple(config["input_shape"])):
+    params, macs = params + row.num_params, macs + row.macs
+    shape = "x".join(map(str, row.shape))
+    lines.append(
+      f"{row.name:<12}{shape:>16}{row.num_params:>14,}{row.macs:>16,}"
+      f"{row.num_bytes:>12,}"
+    )
+    if row.name == config["cut"]:
+      lines.append(f"{'- device':<12}{'':>16}{params:>14,}{macs:>16,}")
+  lines.append(f"{'all':<12}{'':>16}{params:>14,}{macs:>16,}")
+  return "\n".join(lines)

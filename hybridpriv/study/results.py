@@ -1,0 +1,477 @@
+"""From outcomes to the public results: rows, controls, comparisons."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hybridpriv import build
+from hybridpriv.attacks import rank
+from hybridpriv.audit import assemble, engine, problems, statistics
+from hybridpriv.data import partition
+from hybridpriv.study import fitting, training, victims
+from hybridpriv.study.setup import Setup
+
+Outcomes = dict[tuple[Any, int], engine.Outcome]
+Tables = dict[str, statistics.Table]
+Measured = tuple[dict[str, Any], statistics.Table]
+
+
+def _tables(
+  question: assemble.Question,
+  asked: Sequence[problems.Problem],
+  outcomes: Outcomes,
+  row: str,
+  seeds: int,
+) -> tuple[Tables, float, dict[str, Any]] | None:
+  """Collect one attack on one row: tables, validation, knobs."""
+  by_seed = []
+  for seed in range(seeds):
+    own = [
+      outcomes.get(((row, asked[q].fold, seed), q)) for q in question.problems
+    ]
+    if any(o is None for o in own):
+      return None
+    by_seed.append(own)
+  every = [o for own in by_seed for o in own]
+  knobs = {
+    k: sorted({o.knobs[k] for o in every})
+    for k in every[0].knobs
+    if k != "none"
+  }
+  validation = float(np.mean([o.validation for o in every]))
+  return assemble.tables(question, by_seed), validation, knobs
+
+
+def _floor(
+  setup: Setup,
+  question: assemble.Question,
+  asked: Sequence[problems.Problem],
+  floor: Mapping[str, Outcomes],
+  row: str,
+) -> dict[str, tuple[float, str]]:
+  """Find the floor of every metric and what it comes from."""
+  best: dict[str, tuple[float, str]] = {}
+  sources = {"desired label": ("desired label", 1)}
+  sources["cloud answer"] = (row, setup.config["train"]["seeds"])
+  for source, (name, seeds) in sources.items():
+    candidates = [
+      _tables(question, asked, outcomes, name, seeds)
+      for outcomes in floor.values()
+    ]
+    tables, *_ = max((c for c in candidates if c), key=lambda c: c[1])
+    for metric, table in tables.items():
+      value = statistics.value(table)
+      if metric not in best or value > best[metric][0]:
+        best[metric] = (value, source)
+  return best
+
+
+def _auxiliary(setup: Setup, question: assemble.Question) -> str:
+  if question.kind == "identity":
+    return "a gallery of each audit person: labelled samples of the same people"
+  if setup.data.identity is None:
+    return "labelled samples of the same population (no person is named)"
+  return "labelled samples of other audit people, by person"
+
+
+def draw_up(
+  setup: Setup,
+  rows: Sequence[build.Row],
+  sent: Mapping[Any, Mapping[str, victims.Sent]],
+  asked: Sequence[problems.Problem],
+  found: Mapping[tuple[str, int], Outcomes],
+  floor: Mapping[str, Outcomes],
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+  """Draw up study, rows and comparisons, and the arrays behind them.
+
+  Args:
+    setup: the study.
+    rows: all defences.
+    sent: what they send, by (fold, seed) and row name.
+    asked: all problems.
+    found: outcomes by (attack, number of queries).
+    floor: outcomes of attacks on the desired label and the cloud's answer.
+
+  Returns:
+    (contents of results.json without controls, arrays of values.npz).
+  """
+  asking = _questions(setup, asked)
+  config = setup.config
+  seeds = config["train"]["seeds"]
+  validation = fitting.read_rows(setup)
+  saved: dict[str, np.ndarray] = {}
+  listed: list[dict[str, Any]] = []
+  tables: dict[tuple[str, str, int], statistics.Table] = {}
+  for r, row in enumerate(rows):
+    utility = _utility(setup, sent, row.name, validation[row.name])
+    leakage: list[Measured] = []
+    for question in asking:
+      floors = _floor(setup, question, asked, floor, row.name)
+      for (attack, num), outcomes in found.items():
+        got = _tables(question, asked, outcomes, row.name, seeds)
+        if got is None:
+          continue
+        own, score, knobs = got
+        for metric, table in own.items():
+          value, source = floors[metric]
+          leakage.append(
+            (
+              assemble.measurement(
+                target=question.target,
+                attack=attack,
+                metric=metric,
+                table=table,
+                chance=question.chance[metric],
+                floor=value,
+                floor_of=source,
+                auxiliary=_auxiliary(setup, question),
+                num_queries=num,
+                validation=score,
+                knobs=knobs,
+              ),
+              table,
+            )
+          )
+    leakage.append(_rank_row(setup, sent, row.name))
+    for kind, pairs in (("utility", utility), ("leakage", leakage)):
+      for i, (_, table) in enumerate(pairs):
+        saved |= _arrays(setup, f"rows/{r}/{kind}/{i}", table)
+        tables[row.name, kind, i] = table
+    leaks = [m for m, _ in leakage]
+    listed.append(
+      {
+        "name": row.name,
+        "training": row.training,
+        "embedding": row.embedding,
+        "cut": config["cut"],
+        "privatizer": [{"name": n, **dict(k)} for n, k in row.stages],
+        "num_bytes": sent[0, 0][row.name].num_bytes,
+        "train_seeds": seeds,
+        "attack_seeds": config["audit"]["attack_seeds"],
+        "selected": validation[row.name]["selected"],
+        "utility": [m for m, _ in utility],
+        "leakage": leaks,
+        "worst": assemble.worst(leaks, [q.target for q in asking]),
+        "guarantees": [],
+      }
+    )
+  results = {
+    "schema": "hybridpriv.results/1",
+    "study": _study(setup),
+    "rows": listed,
+    "controls": [],
+    "comparisons": _comparisons(listed, tables, [q.target for q in asking]),
+  }
+  return results, saved
+
+
+def _arrays(
+  setup: Setup, name: str, table: statistics.Table
+) -> dict[str, np.ndarray]:
+  people = np.asarray(table.people)
+  if setup.data.identity is not None:
+    names = setup.data.classes[setup.data.identity]
+    people = np.asarray([names[p] for p in people])
+  return {
+    f"{name}/sum": table.sum,
+    f"{name}/count": table.count,
+    f"{name}/people": people,
+  }
+
+
+def _utility(
+  setup: Setup,
+  sent: Mapping[Any, Mapping[str, victims.Sent]],
+  row: str,
+  validation: Mapping[str, Any],
+) -> list[Measured]:
+  """Measure right answers on test people, noise drawn afresh."""
+  found = []
+  folds = range(len(setup.folds))
+  index = np.concatenate([setup.folds[f].test for f in folds])
+  for desired in setup.roles.desired:
+    label = setup.data.labels[desired][index]
+    known = label >= 0
+    right = np.stack(
+      [
+        np.concatenate(
+          [sent[f, seed][row].right[desired] for f in folds], axis=1
+        )
+        for seed in range(setup.config["train"]["seeds"])
+      ]
+    )[..., known].astype(np.float64)
+    person = setup.data.person[index][known]
+    num = len(setup.data.classes[desired])
+    counts = np.bincount(label[known], minlength=num)
+    made = {
+      "balanced_accuracy": (
+        statistics.tabulate(right, label[known], person, num),
+        1 / np.sum(counts > 0),
+      ),
+      "accuracy": (
+        statistics.tabulate(right, None, person),
+        counts.max() / counts.sum(),
+      ),
+    }
+    for metric, (table, chance) in made.items():
+      found.append(
+        (
+          assemble.measurement(
+            target=desired,
+            attack="",
+            metric=metric,
+            table=table,
+            chance=float(chance),
+            floor=float(chance),
+            floor_of="chance",
+            auxiliary="people the network never saw",
+            validation=validation["validation_utility"],
+          ),
+          table,
+        )
+      )
+  return found
+
+
+def _rank_row(
+  setup: Setup, sent: Mapping[Any, Mapping[str, victims.Sent]], row: str
+) -> Measured:
+  """Measure the rank of the true record among all audit samples."""
+  folds = range(len(setup.folds))
+  desired = setup.data.labels[setup.roles.desired[0]]
+  sizes = [len(setup.folds[f].audit) for f in folds]
+  share = np.asarray(sizes) / np.sum(sizes)
+  value = np.stack(
+    [
+      np.concatenate(
+        [1 - sent[f, seed][row].rank / sizes[f] for f in folds], axis=1
+      )
+      for seed in range(setup.config["train"]["seeds"])
+    ]
+  )
+  person = np.concatenate([setup.data.person[setup.folds[f].audit] for f in folds])
+  table = statistics.tabulate(np.clip(value, 0, 1), None, person)
+  ceilings = [rank.ceiling(desired[setup.folds[f].audit]) for f in folds]
+  chances = [1 - (n + 1) / (2 * n) for n in sizes]
+  return (
+    assemble.measurement(
+      target=setup.data.identity or "sample",
+      attack="rank.image",
+      metric="rank",
+      table=table,
+      chance=float(share @ chances),
+      floor=float(1 - share @ ceilings),
+      floor_of="desired label",
+      auxiliary="the clean codes of all candidates, the true one among them",
+      validation=statistics.value(table),
+      knobs={},
+    ),
+    table,
+  )
+
+
+def _comparisons(
+  rows: Sequence[Mapping[str, Any]],
+  tables: Mapping[tuple[str, str, int], statistics.Table],
+  targets: Sequence[str],
+) -> list[dict[str, Any]]:
+  """Compare defences in pairs: against none, and at equal utility."""
+  found = []
+  undefended = rows[0]
+  for target in targets:
+    for row in rows[1:]:
+      if not row["selected"]:
+        continue
+      difference, low, high = statistics.paired_difference(
+        tables[row["name"], "leakage", row["worst"][target]],
+        tables[undefended["name"], "leakage", undefended["worst"][target]],
+      )
+      found.append(
+        {
+          "what": f"worst leakage of {target}, against the undefended feature",
+          "a": row["name"],
+          "b": undefended["name"],
+          "difference": difference,
+          "low": low,
+          "high": high,
+          "tie": bool(low <= 0 <= high),
+        }
+      )
+    found += _at_equal_utility(rows, tables, target)
+  return found
+
+
+def _at_equal_utility(
+  rows: Sequence[Mapping[str, Any]],
+  tables: Mapping[tuple[str, str, int], statistics.Table],
+  target: str,
+) -> list[dict[str, Any]]:
+  """Compare trainings along their noise grids where utility is the same."""
+  curves: dict[str, list[Mapping[str, Any]]] = {}
+  for row in rows:
+    if len(row["privatizer"]):
+      curves.setdefault(row["training"], []).append(row)
+  names = list(curves)
+  best = rows[0]["utility"][0]["value"]
+
+  def pick(training: str, kind: str) -> list[statistics.Table]:
+    return [
+      tables[r["name"], kind, r["worst"][target] if kind == "leakage" else 0]
+      for r in curves[training]
+    ]
+
+  found = []
+  for other in names[1:]:
+    if len(curves[other]) < 2:
+      continue
+    arguments = (
+      pick(other, "utility"),
+      pick(other, "leakage"),
+      pick(names[0], "utility"),
+      pick(names[0], "leakage"),
+    )
+    lowest, highest = statistics.utility_range(arguments[0], arguments[2])
+    for cost in (0.02, 0.05, 0.1):
+      if not lowest <= best - cost <= highest:
+        continue
+      difference, low, high = statistics.at_equal_utility(
+        *arguments, best - cost
+      )
+      found.append(
+        {
+          "what": (
+            f"worst leakage of {target} at equal utility, {100 * cost:g} points"
+            " below the undefended network"
+          ),
+          "a": f"{other}, noise grid",
+          "b": f"{names[0]}, noise grid",
+          "difference": difference,
+          "low": low,
+          "high": high,
+          "tie": bool(low <= 0 <= high),
+        }
+      )
+  return found
+
+
+
+def _questions(
+  setup: Setup, asked: Sequence[problems.Problem]
+) -> list[assemble.Question]:
+  people = [setup.data.person[f.audit] for f in setup.folds]
+  return assemble.questions(asked, people)
+
+
+def controls(
+  setup: Setup,
+  asked: Sequence[problems.Problem],
+  found: Mapping[str, Mapping[str, Outcomes]],
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+  """Judge the controls.
+
+  A control at chance fails when the lower limit of any attack, corrected for
+  the number of comparisons (Bonferroni), lies above chance; a planted leak
+  fails when the best attack finds less than 90 % of it.
+
+  Args:
+    setup: the study.
+    asked: all problems.
+    found: by attack, outcomes on "true" and on "shuffled" labels.
+
+  Returns:
+    (controls, arrays of values.npz).
+  """
+  expected = {
+    "constant": "chance",
+    "equal-energy noise": "chance",
+    "shuffled labels": "chance",
+    "planted leak": "high",
+    "raw input": "reference",
+  }
+  listed, saved = [], {}
+  for r, (name, expect) in enumerate(expected.items()):
+    leakage, passed = [], True
+    kind = "shuffled" if name == "shuffled labels" else "true"
+    own = []
+    for question in _questions(setup, asked):
+      for attack, outcomes in found.items():
+        got = _tables(question, asked, outcomes[kind], name, 1)
+        if got is not None:
+          own.append((question, attack, *got))
+    level = 1 - 0.05 / max(len(own), 1)
+    for question, attack, tables, score, knobs in own:
+      chance = question.chance[assemble.HEADLINE]
+      table = tables[assemble.HEADLINE]
+      saved |= _arrays(setup, f"controls/{r}/leakage/{len(leakage)}", table)
+      leakage.append(
+        assemble.measurement(
+          target=question.target,
+          attack=attack,
+          metric=assemble.HEADLINE,
+          table=table,
+          chance=chance,
+          floor=chance,
+          floor_of="chance",
+          auxiliary=_auxiliary(setup, question),
+          validation=score,
+          knobs=knobs,
+        )
+      )
+      if expect == "chance":
+        passed &= statistics.interval(table, level=level)[0] <= chance
+    worst = assemble.worst(leakage, [q.target for q in _questions(setup, asked)])
+    if expect == "high":
+      passed = all(leakage[i]["value"] >= 0.9 for i in worst.values())
+    listed.append(
+      {
+        "name": f"control/{name}",
+        "expected": expect,
+        "passed": bool(passed),
+        "leakage": leakage,
+        "worst": worst,
+      }
+    )
+  return listed, saved
+
+
+def _study(setup: Setup) -> dict[str, Any]:
+  """Describe data, people, trainings, machine and threat."""
+  config, data = setup.config, setup.data
+  record = json.loads((setup.folder / "config.json").read_text())
+  fractions = ", ".join(setup.roles.private)
+  return {
+    "name": config["name"],
+    "data": {
+      "name": data.name,
+      "licence": data.licence,
+      "citation": data.citation,
+      "synthetic": data.synthetic,
+      "kind": data.kind,
+      "notes": list(data.notes),
+      "identity": data.identity,
+    },
+    "roles": {k: list(v) for k, v in setup.roles._asdict().items()},
+    "network": config["network"],
+    "cut": config["cut"],
+    "versions": record["versions"],
+    "machine": record["machine"],
+    "date": record["date"],
+    "revision": record["revision"],
+    "threat": {
+      "text": (
+        "The service is curious and honest. It trained the client half and"
+        " knows network, weights, privatizer and the law of the noise, not the"
+        " noise itself. It sees codes, has labelled samples of its own to"
+        f" train attackers on, and wants {fractions}. Attackers are trained"
+        " anew for every defence, on codes with fresh noise."
+      )
+    },
+    "partition": [partition.counts(fold, data) for fold in setup.folds],
+    "trainings": {
+      name: [by_name[name] for by_name in training.chosen(setup)]
+      for name in config["trainings"]
+    },
+    "config": record["config"],
+  }
