@@ -23,7 +23,12 @@ def get_config() -> config_dict.ConfigDict:
 
   c.partition = config_dict.ConfigDict()
   c.partition.folds = 0  # rotate so that every person is audited; 0 = once
-  c.partition.fractions = (0.5, 0.1, 0.15, 0.25)  # train, validation, test, audit
+  c.partition.fractions = (
+    0.5,
+    0.1,
+    0.15,
+    0.25,
+  )  # train, validation, test, audit
   c.partition.min_audit = 0  # people with so many samples are audit people
   c.partition.cap = 0  # most samples of an audit person, 0 = all
   c.partition.split = ""  # column that divides the samples

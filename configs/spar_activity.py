@@ -16,7 +16,7 @@ def get_config(variant: str = "full"):
   c.partition.folds = 2
   c.input_shape = (200, 6)
   c.network.function = "sensor.sensor"
-  c.network.width = 1.0
+  c.network.width = 0.5
   c.network.norm = "batch"
   c.network.dropout = 0.5
   c.cut = "pool3"
@@ -24,10 +24,17 @@ def get_config(variant: str = "full"):
   c.train.base.augment = "jitter"
   c.train.finetune.steps = 300
   c.train.finetune.start = "pool1"
+  c.audit.attacks.mlp = {
+    "function": "attribute.mlp",
+    "width": 32,
+    "max_steps": 500,
+  }
+  c.audit.attacks.linear = {"function": "attribute.linear", "max_steps": 500}
   if variant == "tiny":
     c.data.max_samples = 700
-    c.network.width = 0.25
     c.train.seeds = 1
+    c.audit.attacks.mlp.max_steps = 50
+    c.audit.attacks.linear.max_steps = 50
     c.train.base.steps = 20
     c.train.finetune.steps = 10
     c.trainings.siamese.siamese.weight = (0.1, 1.0, 3.0, 10.0)

@@ -244,9 +244,7 @@ def players(
 
 def optimizer(entry: Config, num_steps: int) -> Any:
   """Build an optimizer for a training of so many steps."""
-  return call(
-    optim.make, {**entry, "num_steps": num_steps}, "config optimizer"
-  )
+  return call(optim.make, {**entry, "num_steps": num_steps}, "config optimizer")
 
 
 def augment(name: str) -> Callable[..., Any] | None:
@@ -315,5 +313,3 @@ def build_attacks(entries: Config, where: str) -> list[attack_lib.Attack]:
 def num_logits(config: Config, data_set: dataset.DataSet) -> int:
   """Count the logits: the classes of all desired labels."""
   return sum(len(data_set.classes[d]) for d in roles(config).desired)
-
-

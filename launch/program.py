@@ -98,7 +98,7 @@ def command() -> str:
 
 def stage(upto: str) -> None:
   """Run a study up to one of its stages and print where the result is."""
-  from hybridpriv import study  # noqa: PLC0415, after the flags: JAX is slow
+  from hybridpriv import study  # after the flags: JAX takes seconds to load
 
   result = study.run(config(), workdir(), upto, command=command())
   print(result)

@@ -14,7 +14,7 @@ PROFILE = flags.DEFINE_list(
 
 def main() -> None:
   """Train, or describe what would be trained."""
-  from hybridpriv import study  # noqa: PLC0415, after the flags: JAX is slow
+  from hybridpriv import study
 
   config = program.config()
   if DRY_RUN.value:

@@ -94,6 +94,8 @@ def _network(
     codes = attack_lib.flatten(codes) - attacker["mean"][None]
     return logits(attacker["params"], codes / attacker["std"][None])
 
-  rates = (learning_rate,) if isinstance(learning_rate, float) else learning_rate
+  rates = (
+    (learning_rate,) if isinstance(learning_rate, float) else learning_rate
+  )
   grid = tuple({"learning_rate": r} for r in rates)
   return attack_lib.Attack(name, fit, score, grid)

@@ -30,9 +30,7 @@ def planted(
   """
   corners = generator.normal(size=(problem.num_classes, width))
   corners *= 4 * np.sqrt(width) / np.linalg.norm(corners, axis=1)[:, None]
-  codes = np.where(
-    problem.label[:, None] >= 0, corners[problem.label], 0.0
-  )
+  codes = np.where(problem.label[:, None] >= 0, corners[problem.label], 0.0)
   noise = 0.1 * generator.normal(size=codes.shape)
   return (codes + noise).astype(np.float32)
 

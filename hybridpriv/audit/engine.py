@@ -21,6 +21,7 @@ from hybridpriv.attacks import rank
 from hybridpriv.audit import problems as problems_lib
 from hybridpriv.privatizers import privatizer as privatizer_lib
 
+_FEW = 400  # jobs
 _MEMORY = 2**29  # bytes that one block of jobs may take for its codes
 
 
@@ -92,8 +93,11 @@ def attack_all(
   padded = problems_lib.pad(problems)
   num_classes = max(p.num_classes for p in problems)
   draws = draws if victims.noise.is_random else 1
-  program = _program(attack, victims.noise, num_classes, draws, num_queries)
-  most = _most_at_once(victims, padded, num_classes)
+  num = num_jobs(attack, len(pairs), seeds)
+  program = _program(
+    attack, victims.noise, num_classes, draws, num_queries, num <= _FEW
+  )
+  block = _block_size(victims, padded, num_classes, num)
   shared = (
     jnp.asarray(victims.codes),
     jax.tree.map(jnp.asarray, victims.law),
@@ -103,8 +107,6 @@ def attack_all(
 
   def run(jobs: list[tuple[int, int, dict[str, float], int]]) -> list[Any]:
     results = []
-    # Few sizes of block, so that few programs are compiled.
-    block = min(most, 8 if len(jobs) <= 8 else 32 if len(jobs) <= 64 else 128)
     for start in range(0, len(jobs), block):
       part = jobs[start : start + block]
       full = part + [part[-1]] * (block - len(part))
@@ -160,17 +162,23 @@ def _program(
   num_classes: int,
   draws: int,
   num_queries: int,
+  few: bool,
 ) -> Any:
   """Compile the jobs of one attack once for all victims of one noise.
 
   Noise of one name differs in its state only, so its program is the same.
+  Where there are few jobs, a CPU spends more time on compiling than on
+  running; then the compiler is told to hurry.
   """
+  hurry = few and jax.default_backend() == "cpu"
+  options = {"xla_backend_optimization_level": 1} if hurry else None
   names = tuple(stage.name for stage in noise.stages)
-  name = (attack.fit, attack.score, names, num_classes, draws, num_queries)
+  name = (attack.fit, attack.score, names, num_classes, draws, num_queries, few)
   if name not in _PROGRAMS:
     one = _job(attack, noise, num_classes, draws, num_queries)
     axes = (None, None, None, None, 0, 0, 0, 0)
-    _PROGRAMS[name] = jax.jit(jax.vmap(one, in_axes=axes))
+    mapped = jax.vmap(one, in_axes=axes)
+    _PROGRAMS[name] = jax.jit(mapped, compiler_options=options)
   return _PROGRAMS[name]
 
 
@@ -226,11 +234,12 @@ def _job(
   return one
 
 
-def _most_at_once(
-  victims: Victims, padded: problems_lib.Padded, num_classes: int
+def _block_size(
+  victims: Victims, padded: problems_lib.Padded, num_classes: int, jobs: int
 ) -> int:
-  """Choose how many jobs may run at once, from the memory that one takes."""
+  """Choose how many jobs run at once: few sizes, few compiled programs."""
   width = int(np.prod(victims.codes.shape[2:]))
   rows = padded.rows.shape[1] + padded.test_rows.shape[1]
   each = 4 * rows * (2 * width + 4 * num_classes + rows)
-  return int(np.clip(2 ** int(np.log2(max(_MEMORY // each, 1))), 8, 128))
+  able = 2 ** int(np.log2(max(_MEMORY // each, 1)))
+  return min(max(able, 8), 8 if jobs <= 16 else 32 if jobs <= 128 else 128)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hybridpriv import build
+from hybridpriv.audit import card
 from hybridpriv.data import partition
 from hybridpriv.networks import staged
 from hybridpriv.study import auditing, fitting, training, workdir
@@ -65,7 +66,6 @@ def run(
         continue
       with _timed(folder, stage, say):
         if stage == "report":
-          from hybridpriv.audit import card
           card.write(folder)
           continue
         setup = setup or prepare(config, folder)
@@ -93,7 +93,8 @@ def prepare(config: Mapping[str, Any], folder: pathlib.Path) -> Setup:
   network = build.network(config, build.num_logits(config, data))
   shape = tuple(config["input_shape"]) or data.inputs.shape[1:]
   if len(shape) != data.inputs.ndim - 1 or any(
-    want > have for want, have in zip(shape, data.inputs.shape[1:], strict=False)
+    want > have
+    for want, have in zip(shape, data.inputs.shape[1:], strict=False)
   ):
     raise ValueError(
       f"config.input_shape is {shape}, and a sample of {data.name} has the"

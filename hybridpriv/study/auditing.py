@@ -1,21 +1,55 @@
 """Stage `audit`: every attack on every defence, and the results file."""
 
+import concurrent.futures
 import hashlib
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tqdm
 
 from hybridpriv import build
 from hybridpriv.attacks import attack as attack_lib
-from hybridpriv.audit import assemble, controls, engine, problems
+from hybridpriv.audit import controls, engine, problems
 from hybridpriv.study import fitting, results, victims, workdir
 from hybridpriv.study.results import Outcomes
 from hybridpriv.study.setup import Setup, key
 from hybridpriv.train import state as state_lib
+
+Asked = Sequence[problems.Problem]
+BySystem = Mapping[tuple[int, int], Mapping[str, victims.Sent]]
+
+
+class Task(NamedTuple):
+  """One attack on one group of systems: what is run, kept and resumed.
+
+  Attributes:
+    purpose: "rows", "floors" or "raw".
+    attack: the attack.
+    group: the systems.
+    pairs: which system is asked which problem.
+    seeds: attackers of the chosen knobs.
+    num_queries: codes of one input that are averaged.
+  """
+
+  purpose: str
+  attack: attack_lib.Attack
+  group: engine.Victims
+  pairs: list[tuple[int, int]]
+  seeds: int
+  num_queries: int = 1
+
+  @property
+  def title(self) -> str:
+    """A name that no other task of the study has."""
+    shape = "x".join(map(str, self.group.codes.shape[2:]))
+    noise = "+".join(stage.name for stage in self.group.noise.stages)
+    return (
+      f"{self.purpose} {self.attack.name} {shape} {noise or 'no noise'}"
+      f" x{self.num_queries}"
+    )
 
 
 def run(setup: Setup, command: str) -> None:
@@ -28,31 +62,26 @@ def run(setup: Setup, command: str) -> None:
   sent = {
     (fold, seed): {
       name: one
-      for t in config["trainings"]
+      for training in config["trainings"]
       for name, one in victims.send(
-        setup, fold, seed, [r for r in rows if r.training == t]
+        setup, fold, seed, [r for r in rows if r.training == training]
       ).items()
     }
     for fold in range(len(setup.folds))
     for seed in range(config["train"]["seeds"])
   }
   asked = _problems(setup)
-  attacks = build.build_attacks(config["audit"]["attacks"], "config.audit.attacks")
-  floors = build.build_attacks(
-    config["audit"]["floor_attacks"], "config.audit.floor_attacks"
-  )
-  found = _attack_rows(setup, sent, asked, attacks, rows)
-  floor = _attack_floors(setup, sent, asked, floors)
+  smallest = min(rows, key=lambda r: sent[0, 0][r.name].clean[0].size).name
+  mixed = _shuffled(setup, asked)
+  tasks = _tasks(setup, rows, sent, asked, smallest)
+  outcomes = _run_all(setup, tasks, [*asked, *mixed])
+  found, floor, judged = _sort(tasks, outcomes, len(asked))
   report, saved = results.draw_up(setup, rows, sent, asked, found, floor)
-  report["controls"], more = _controls(
-    setup, sent, rows, asked, attacks, floors
-  )
+  report["controls"], more = results.controls(setup, asked, judged)
   report["study"]["command"] = command
-  saved |= more
   folder = setup.folder / "audit"
-  np.savez_compressed(folder / "values.tmp.npz", **saved)
-  (folder / "values.tmp.npz").replace(folder / "values.npz")
-  _save_codes(setup, rows, sent)
+  workdir.write_arrays(folder / "values.npz", saved | more)
+  workdir.write_arrays(folder / "codes.npz", _codes(setup, rows, sent))
   workdir.write_json(out, report)
 
 
@@ -72,67 +101,171 @@ def _problems(setup: Setup) -> list[problems.Problem]:
   ]
 
 
-def _run(
+def _shuffled(setup: Setup, asked: Asked) -> list[problems.Problem]:
+  """Shuffle the attacker's labels of every problem, for a control."""
+  rng = np.random.default_rng(setup.config["seed"])
+  mixed = []
+  for p in asked:
+    audit = setup.folds[p.fold].audit
+    blocks = controls.blocks(
+      p, setup.data.person[audit], setup.data.recording[audit]
+    )
+    mixed.append(problems.shuffled(p, blocks, rng))
+  return mixed
+
+
+def _tasks(
   setup: Setup,
-  name: str,
-  attack: attack_lib.Attack,
-  group: engine.Victims,
-  asked: Sequence[problems.Problem],
-  *,
-  seeds: int,
-  num_queries: int = 1,
-  only: Any = None,
-) -> Outcomes:
-  """Run one attack on one group, or read what an earlier start finished."""
-  pairs = [
-    (v, q)
-    for v in range(len(group.names))
-    for q, problem in enumerate(asked)
-    if problem.fold == group.fold[v] and (only is None or only(group.names[v], q))
-  ]
-  if not pairs or (attack.applies and not attack.applies(group.noise)):
-    return {}
-  shape = "x".join(map(str, group.codes.shape[2:]))
-  noise = "+".join(s.name for s in group.noise.stages) or "none"
-  title = f"{name} {attack.name} {shape} {noise} x{num_queries}"
-  digest = hashlib.sha256(title.encode()).hexdigest()[:12]
-  path = setup.folder / "audit" / "parts" / f"{digest}.npz"
-  if not path.exists():
-    bar = tqdm.tqdm(
-      total=engine.num_jobs(attack, len(pairs), seeds),
-      desc=title,
-      leave=False,
-      disable=None,
-      unit="attacker",
-    )
-    found = engine.attack_all(
-      attack,
-      group,
-      asked,
-      pairs,
-      key=state_lib.stream(key(setup, 0, 0, "attack"), title),
-      seeds=seeds,
-      draws=setup.config["audit"]["draws"],
-      num_queries=num_queries,
-      progress=bar.update,
-    )
-    bar.close()
-    _save_part(path, title, found)
-  return {
-    (group.names[v], q): outcome for (v, q), outcome in _read_part(path).items()
+  rows: Sequence[build.Row],
+  sent: BySystem,
+  asked: Asked,
+  smallest: str,
+) -> list[Task]:
+  """List everything to run.
+
+  Controls of small codes ride along with the rows of that shape, so that they
+  need no programs of their own; shuffled labels are problems len(asked) ... of
+  the row called `smallest`.
+  """
+  config = setup.config["audit"]
+  attacks = build.build_attacks(config["attacks"], "config.audit.attacks")
+  floors = build.build_attacks(
+    config["floor_attacks"], "config.audit.floor_attacks"
+  )
+  chosen = fitting.read_rows(setup)
+  noisy = {
+    r.name
+    for r in rows
+    if r.privatizer.is_random and chosen[r.name]["selected"]
   }
+  seeds = config["attack_seeds"]
+
+  def wanted(name: Any, q: int) -> bool:
+    if q >= len(asked):
+      return name[0] == smallest and name[2] == 0
+    return name[0] != "planted leak" or name[2] == q
+
+  def pairs(
+    group: engine.Victims, only: Callable[[Any, int], bool]
+  ) -> list[tuple[int, int]]:
+    return [
+      (v, q)
+      for v, name in enumerate(group.names)
+      for q in range(2 * len(asked))
+      if asked[q % len(asked)].fold == group.fold[v] and only(name, q)
+    ]
+
+  systems = [
+    *victims.rows(sent),
+    *victims.control_systems(setup, asked, sent[0, 0][smallest]),
+  ]
+  found = []
+  for group in victims.group(systems):
+    for attack in attacks:
+      found.append(Task("rows", attack, group, pairs(group, wanted), seeds))
+      if attack.name in config["query_attacks"]:
+        repeated = pairs(
+          group, lambda name, q: name[0] in noisy and q < len(asked)
+        )
+        found += [
+          Task("rows", attack, group, repeated, seeds, num)
+          for num in config["queries"]
+        ]
+  for purpose, members in (
+    ("floors", victims.floors(setup, sent)),
+    ("raw", victims.raw_inputs(setup)),
+  ):
+    for group in victims.group(members):
+      plain = pairs(group, lambda name, q: q < len(asked))
+      found += [Task(purpose, attack, group, plain, 1) for attack in floors]
+  return [
+    task
+    for task in found
+    if task.pairs
+    and (not task.attack.applies or task.attack.applies(task.group.noise))
+  ]
 
 
-def _save_part(path: pathlib.Path, title: str, found: Mapping[Any, engine.Outcome]) -> None:
+def _run_all(
+  setup: Setup, tasks: Sequence[Task], asked: Asked
+) -> list[dict[tuple[int, int], engine.Outcome]]:
+  """Run tasks, two at a time: one compiles while another computes."""
+  total = sum(engine.num_jobs(t.attack, len(t.pairs), t.seeds) for t in tasks)
+  bar = tqdm.tqdm(
+    total=total, desc="audit", leave=False, disable=None, unit="attacker"
+  )
+
+  def run(task: Task) -> dict[tuple[int, int], engine.Outcome]:
+    digest = hashlib.sha256(task.title.encode()).hexdigest()[:12]
+    path = setup.folder / "audit" / "parts" / f"{digest}.npz"
+    if path.exists():
+      bar.update(engine.num_jobs(task.attack, len(task.pairs), task.seeds))
+    else:
+      found = engine.attack_all(
+        task.attack,
+        task.group,
+        asked,
+        task.pairs,
+        key=state_lib.stream(key(setup, 0, 0, "attack"), task.title),
+        seeds=task.seeds,
+        draws=setup.config["audit"]["draws"],
+        num_queries=task.num_queries,
+        progress=bar.update,
+      )
+      _save_part(path, task.title, found)
+    return _read_part(path)
+
+  with bar, concurrent.futures.ThreadPoolExecutor(2) as pool:
+    waiting = [pool.submit(run, task) for task in tasks]
+    try:
+      return [future.result() for future in waiting]
+    except BaseException:
+      pool.shutdown(cancel_futures=True)
+      raise
+
+
+def _sort(
+  tasks: Sequence[Task],
+  outcomes: Sequence[Mapping[tuple[int, int], engine.Outcome]],
+  num_asked: int,
+) -> tuple[
+  dict[tuple[str, int], Outcomes],
+  dict[str, Outcomes],
+  dict[str, Outcomes],
+]:
+  """Give outcomes to rows, floors and controls, by attack."""
+  found: dict[tuple[str, int], Outcomes] = {}
+  floor: dict[str, Outcomes] = {}
+  judged: dict[str, Outcomes] = {}
+  for task, by_pair in zip(tasks, outcomes, strict=True):
+    attack = task.attack.name
+    for (v, q), outcome in by_pair.items():
+      name = task.group.names[v]
+      if task.purpose == "floors":
+        floor.setdefault(attack, {})[name, q] = outcome
+      elif q >= num_asked:
+        own = ("shuffled labels", name[1], 0)
+        judged.setdefault(attack, {})[own, q - num_asked] = outcome
+      elif name[0] in results.CONTROLS:
+        own = (name[0], name[1], 0)
+        judged.setdefault(attack, {})[own, q] = outcome
+      else:
+        by_name = found.setdefault((attack, task.num_queries), {})
+        by_name[name, q] = outcome
+  return found, floor, judged
+
+
+def _save_part(
+  path: pathlib.Path,
+  title: str,
+  found: Mapping[tuple[int, int], engine.Outcome],
+) -> None:
   arrays = {"title": np.asarray(title)}
   for (v, q), outcome in found.items():
     for field in ("right", "rank", "log_rank", "validation"):
       arrays[f"{v},{q}/{field}"] = np.asarray(getattr(outcome, field))
     arrays[f"{v},{q}/knobs"] = np.asarray(json.dumps(outcome.knobs))
-  path.parent.mkdir(parents=True, exist_ok=True)
-  fresh = path.with_suffix(".tmp.npz")
-  np.savez(fresh, **arrays)
-  fresh.replace(path)
+  workdir.write_arrays(path, arrays)
 
 
 def _read_part(path: pathlib.Path) -> dict[tuple[int, int], engine.Outcome]:
@@ -153,120 +286,9 @@ def _read_part(path: pathlib.Path) -> dict[tuple[int, int], engine.Outcome]:
   return found
 
 
-def _attack_rows(
-  setup: Setup,
-  sent: Mapping[Any, Any],
-  asked: Sequence[problems.Problem],
-  attacks: Sequence[attack_lib.Attack],
-  rows: Sequence[build.Row],
-) -> dict[tuple[str, int], Outcomes]:
-  """Run all attacks on all rows: outcomes by (attack, number of queries)."""
-  config = setup.config["audit"]
-  selected = {
-    name for name, row in fitting.read_rows(setup).items() if row["selected"]
-  }
-  noisy = {r.name for r in rows if r.privatizer.is_random} & selected
-  found: dict[tuple[str, int], Outcomes] = {}
-  for group in victims.groups(sent):
-    for attack in attacks:
-      outcome = _run(
-        setup, "rows", attack, group, asked, seeds=config["attack_seeds"]
-      )
-      found.setdefault((attack.name, 1), {}).update(outcome)
-      if attack.name not in config["query_attacks"]:
-        continue
-      for num in config["queries"]:
-        outcome = _run(
-          setup,
-          "rows",
-          attack,
-          group,
-          asked,
-          seeds=config["attack_seeds"],
-          num_queries=num,
-          only=lambda name, q: name[0] in noisy,
-        )
-        found.setdefault((attack.name, num), {}).update(outcome)
-  return found
-
-
-def _attack_floors(
-  setup: Setup,
-  sent: Mapping[Any, Any],
-  asked: Sequence[problems.Problem],
-  attacks: Sequence[attack_lib.Attack],
-) -> dict[str, Outcomes]:
-  """Attack what no defence can hide: desired label and cloud answer."""
-  group = victims.floors(setup, sent)
-  return {
-    attack.name: _run(setup, "floors", attack, group, asked, seeds=1)
-    for attack in attacks
-  }
-
-
-def _controls(
-  setup: Setup,
-  sent: Mapping[Any, Mapping[str, victims.Sent]],
-  rows: Sequence[build.Row],
-  asked: Sequence[problems.Problem],
-  attacks: Sequence[attack_lib.Attack],
-  reference: Sequence[attack_lib.Attack],
-) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-  """Run the attacks on systems whose leakage is known beforehand."""
-  seeds = setup.config["audit"]["attack_seeds"]
-  smallest = min(rows, key=lambda r: sent[0, 0][r.name].clean[0].size)
-  clean = sent[0, 0][smallest.name].clean
-  small, large = victims.control_victims(
-    setup, asked, clean[0].size, float(np.std(clean))
-  )
-  rng = np.random.default_rng(setup.config["seed"])
-  mixed = [
-    problems.shuffled(
-      p,
-      controls.blocks(
-        p,
-        setup.data.person[setup.folds[p.fold].audit],
-        setup.data.recording[setup.folds[p.fold].audit],
-      ),
-      rng,
-    )
-    for p in asked
-  ]
-  known = victims.stack(
-    [
-      (("shuffled labels", f, 0), *victims.audible(sent[f, 0][smallest.name]))
-      for f in range(len(setup.folds))
-    ]
-  )
-  own: dict[str, dict[str, Outcomes]] = {}
-  for attack in attacks:
-    plain = _run(
-      setup,
-      "control",
-      attack,
-      small,
-      asked,
-      seeds=seeds,
-      # A planted leak belongs to the problem whose label it spells out.
-      only=lambda name, q: name[0] != "planted leak" or name[2] == q,
-    )
-    plain = {
-      ((name[0], name[1], 0), q): outcome
-      for (name, q), outcome in plain.items()
-    }
-    shuffled = _run(setup, "shuffled", attack, known, mixed, seeds=seeds)
-    own[attack.name] = {"true": plain, "shuffled": shuffled}
-  for attack in reference:
-    raw = _run(setup, "raw", attack, large, asked, seeds=1)
-    own.setdefault(attack.name, {"true": {}, "shuffled": {}})["true"] |= raw
-  return results.controls(setup, asked, own)
-
-
-def _save_codes(
-  setup: Setup,
-  rows: Sequence[build.Row],
-  sent: Mapping[Any, Mapping[str, victims.Sent]],
-) -> None:
+def _codes(
+  setup: Setup, rows: Sequence[build.Row], sent: BySystem
+) -> dict[str, np.ndarray]:
   """Keep one draw of the codes of one fold and seed, for pictures."""
   audit = setup.folds[0].audit
   chosen = fitting.read_rows(setup)
@@ -277,7 +299,4 @@ def _save_codes(
       arrays[f"{row.name}/code"] = codes.reshape(len(codes), -1)
       for label in (*setup.roles.desired, *setup.roles.private):
         arrays[f"{row.name}/labels/{label}"] = setup.data.labels[label][audit]
-  path = setup.folder / "audit" / "codes.npz"
-  fresh = path.with_suffix(".tmp.npz")
-  np.savez_compressed(fresh, **arrays)
-  fresh.replace(path)
+  return arrays

@@ -212,15 +212,12 @@ def _fit(
           stage.encode(fitted[name], noise, jnp.asarray(encoded[before]))
         )
       before = name
-  path.parent.mkdir(parents=True, exist_ok=True)
-  fresh = path.with_suffix(".tmp.npz")
   arrays = {
     f"{name}/{k}": np.asarray(v)
     for name, law in fitted.items()
     for k, v in law.items()
   }
-  np.savez(fresh, **arrays)
-  fresh.replace(path)
+  workdir.write_arrays(path, arrays)
 
 
 def read_law(setup: Setup, fold: int, seed: int, row: build.Row) -> Any:

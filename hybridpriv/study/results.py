@@ -17,6 +17,15 @@ Outcomes = dict[tuple[Any, int], engine.Outcome]
 Tables = dict[str, statistics.Table]
 Measured = tuple[dict[str, Any], statistics.Table]
 
+# Controls and what is expected of their leakage.
+CONTROLS = {
+  "constant": "chance",
+  "equal-energy noise": "chance",
+  "shuffled labels": "chance",
+  "planted leak": "high",
+  "raw input": "reference",
+}
+
 
 def _tables(
   question: assemble.Question,
@@ -251,7 +260,9 @@ def _rank_row(
       for seed in range(setup.config["train"]["seeds"])
     ]
   )
-  person = np.concatenate([setup.data.person[setup.folds[f].audit] for f in folds])
+  person = np.concatenate(
+    [setup.data.person[setup.folds[f].audit] for f in folds]
+  )
   table = statistics.tabulate(np.clip(value, 0, 1), None, person)
   ceilings = [rank.ceiling(desired[setup.folds[f].audit]) for f in folds]
   chances = [1 - (n + 1) / (2 * n) for n in sizes]
@@ -356,7 +367,6 @@ def _at_equal_utility(
   return found
 
 
-
 def _questions(
   setup: Setup, asked: Sequence[problems.Problem]
 ) -> list[assemble.Question]:
@@ -367,7 +377,7 @@ def _questions(
 def controls(
   setup: Setup,
   asked: Sequence[problems.Problem],
-  found: Mapping[str, Mapping[str, Outcomes]],
+  found: Mapping[str, Outcomes],
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
   """Judge the controls.
 
@@ -378,26 +388,18 @@ def controls(
   Args:
     setup: the study.
     asked: all problems.
-    found: by attack, outcomes on "true" and on "shuffled" labels.
+    found: outcomes by attack.
 
   Returns:
     (controls, arrays of values.npz).
   """
-  expected = {
-    "constant": "chance",
-    "equal-energy noise": "chance",
-    "shuffled labels": "chance",
-    "planted leak": "high",
-    "raw input": "reference",
-  }
   listed, saved = [], {}
-  for r, (name, expect) in enumerate(expected.items()):
+  for r, (name, expect) in enumerate(CONTROLS.items()):
     leakage, passed = [], True
-    kind = "shuffled" if name == "shuffled labels" else "true"
     own = []
     for question in _questions(setup, asked):
       for attack, outcomes in found.items():
-        got = _tables(question, asked, outcomes[kind], name, 1)
+        got = _tables(question, asked, outcomes, name, 1)
         if got is not None:
           own.append((question, attack, *got))
     level = 1 - 0.05 / max(len(own), 1)
@@ -421,7 +423,9 @@ def controls(
       )
       if expect == "chance":
         passed &= statistics.interval(table, level=level)[0] <= chance
-    worst = assemble.worst(leakage, [q.target for q in _questions(setup, asked)])
+    worst = assemble.worst(
+      leakage, [q.target for q in _questions(setup, asked)]
+    )
     if expect == "high":
       passed = all(leakage[i]["value"] >= 0.9 for i in worst.values())
     listed.append(
@@ -451,6 +455,12 @@ def _study(setup: Setup) -> dict[str, Any]:
       "kind": data.kind,
       "notes": list(data.notes),
       "identity": data.identity,
+      "classes": {
+        name: list(data.classes[name])
+        for role in setup.roles
+        for name in role
+        if len(data.classes[name]) <= 20
+      },
     },
     "roles": {k: list(v) for k, v in setup.roles._asdict().items()},
     "network": config["network"],

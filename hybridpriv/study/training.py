@@ -38,6 +38,7 @@ from hybridpriv.train import checkpoints, features, loop, metrics
 from hybridpriv.train import state as state_lib
 from hybridpriv.train import step as step_lib
 
+
 def run(setup: Setup, writer: metrics.Writer, profile: Any = None) -> None:
   """Train everything; write `trainings.json` when all is done."""
   out = setup.folder / "trainings.json"
@@ -127,9 +128,7 @@ def _choose(
   """Apply the rule: the largest weight that costs at most the tolerance."""
   config = setup.config
   tolerance = config["train"]["tolerance"]
-  reference = float(
-    np.mean(utilities[next(t.name for t in trials(config))])
-  )
+  reference = float(np.mean(utilities[next(t.name for t in trials(config))]))
   table = [
     {
       "name": t.name,
@@ -321,9 +320,7 @@ def make_batches(
       batch_size=config["batch_size"],
       balance=balance,
     )
-    labels = {
-      f"labels/{k}": v[chosen] for k, v in setup.data.labels.items()
-    }
+    labels = {f"labels/{k}": v[chosen] for k, v in setup.data.labels.items()}
     mask = np.ones(len(chosen), np.float32)
     return {"inputs": inputs[chosen], "mask": mask, **labels}
 
@@ -339,7 +336,9 @@ def _evaluate(
   unused = jax.random.key(0)  # nothing random is on in evaluation
 
   def evaluate(state: state_lib.TrainState) -> dict[str, float]:
-    logits = features.compute(lambda x: answers(state, x, unused), inputs, index)
+    logits = features.compute(
+      lambda x: answers(state, x, unused), inputs, index
+    )
     return {
       f"validation/{d}/balanced_accuracy": balanced_accuracy(
         logits[d].argmax(-1), setup.data.labels[d][index]
@@ -361,5 +360,3 @@ def schedule(
     checkpoint_every=train["checkpoint_every"],
     profile=profile,
   )
-
-

@@ -91,26 +91,26 @@ def send(
   return found
 
 
-def groups(
-  sent: Mapping[tuple[int, int], Mapping[str, Sent]],
-) -> list[engine.Victims]:
-  """Group defences by code shape and random part.
+# (name, codes of the audit samples, state of the random part, random part)
+Member = tuple[Any, np.ndarray, Any, privatizer_lib.Privatizer]
 
-  Args:
-    sent: by (fold, seed), by row name.
 
-  Returns:
-    Victims named (row, fold, seed).
-  """
-  found: dict[Any, list[Any]] = {}
-  for (fold, seed), by_row in sent.items():
-    for row, one in by_row.items():
-      clean, law, suffix = audible(one)
-      names = tuple(s.name for s in suffix.stages)
-      found.setdefault((clean.shape[1:], names), []).append(
-        ((row, fold, seed), clean, law, suffix)
-      )
-  return [stack(members) for members in found.values()]
+def rows(sent: Mapping[tuple[int, int], Mapping[str, Sent]]) -> list[Member]:
+  """List every defence as a system under attack, named (row, fold, seed)."""
+  return [
+    ((row, fold, seed), *audible(one))
+    for (fold, seed), by_row in sent.items()
+    for row, one in by_row.items()
+  ]
+
+
+def group(members: Sequence[Member]) -> list[engine.Victims]:
+  """Group systems by code shape and random part: one program for each."""
+  found: dict[Any, list[Member]] = {}
+  for member in members:
+    names = tuple(stage.name for stage in member[3].stages)
+    found.setdefault((member[1].shape[1:], names), []).append(member)
+  return [_stack(own) for own in found.values()]
 
 
 def audible(one: Sent) -> tuple[np.ndarray, Any, privatizer_lib.Privatizer]:
@@ -127,20 +127,19 @@ def silent() -> tuple[privatizer_lib.Privatizer, Any]:
   return chain, ({"std": jnp.zeros([])},)
 
 
-def stack(members: Sequence[tuple[Any, np.ndarray, Any, Any]]) -> engine.Victims:
-  """Stack (name, codes, law, random part) of one shape; pad short folds."""
+def _stack(members: Sequence[Member]) -> engine.Victims:
+  """Stack systems of one shape; the codes of short folds are padded."""
   names = [m[0] for m in members]
   longest = max(len(m[1]) for m in members)
   codes = [
     np.pad(m[1], [(0, longest - len(m[1]))] + [(0, 0)] * (m[1].ndim - 1))
     for m in members
   ]
-  law = jax.tree.map(lambda *x: jnp.stack(x), *[m[2] for m in members])
   return engine.Victims(
     names=names,
     fold=np.asarray([name[1] for name in names]),
     codes=np.stack(codes),
-    law=law,
+    law=jax.tree.map(lambda *x: jnp.stack(x), *[m[2] for m in members]),
     noise=members[0][3],
   )
 
@@ -170,8 +169,8 @@ def replay(num_draws: int) -> privatizer_lib.Privatizer:
 
 def floors(
   setup: Setup, sent: Mapping[tuple[int, int], Mapping[str, Sent]]
-) -> engine.Victims:
-  """Make victims that send what no defence can hide.
+) -> list[Member]:
+  """Make systems that send what no defence can hide.
 
   Some send only the cloud's answers to a row's codes, one of several drawn;
   one in each fold, named "desired label", sends the true desired labels.
@@ -180,7 +179,7 @@ def floors(
     one.answers.shape[1] for rows in sent.values() for one in rows.values()
   )
 
-  def member(name: Any, stored: np.ndarray) -> Any:
+  def member(name: Any, stored: np.ndarray) -> Member:
     repeated = np.take(stored, np.arange(draws) % stored.shape[1], axis=1)
     return name, repeated, ({},), replay(draws)
 
@@ -198,39 +197,43 @@ def floors(
       hot.append(one_hot.astype(np.float32))
     codes = np.concatenate(hot, axis=-1)[:, None]
     members.append(member(("desired label", fold, 0), codes))
-  return stack(members)
+  return members
 
 
-def control_victims(
-  setup: Setup,
-  asked: Sequence[problems.Problem],
-  width: int,
-  energy: float,
-) -> tuple[engine.Victims, engine.Victims]:
-  """Make the controls: small codes in one group, raw inputs in another.
+def control_systems(
+  setup: Setup, asked: Sequence[problems.Problem], example: Sent
+) -> list[Member]:
+  """Make the systems whose leakage is known beforehand.
 
   Args:
     setup: the study.
-    asked: all problems; planted leaks are made for each.
-    width: numbers in a small code.
-    energy: standard deviation of the noise control.
-
-  Returns:
-    (victims of small codes, victims of raw inputs).
+    asked: all problems; a planted leak is made for each.
+    example: a small defence, whose shape and energy the controls copy.
   """
   rng = np.random.default_rng(setup.config["seed"])
+  width = example.clean[0].size
   chain, quiet = silent()
-  small, large = [], []
+  loud = ({"std": jnp.asarray(np.std(example.clean), jnp.float32)},)
+  found = []
   for fold, parts in enumerate(setup.folds):
-    num = len(parts.audit)
-    empty = np.zeros((num, width), np.float32)
-    small.append((("constant", fold, 0), empty, quiet, chain))
-    loud = ({"std": jnp.asarray(energy, jnp.float32)},)
-    small.append((("equal-energy noise", fold, 0), empty, loud, chain))
+    empty = np.zeros((len(parts.audit), width), np.float32)
+    found.append((("constant", fold, 0), empty, quiet, chain))
+    found.append((("equal-energy noise", fold, 0), empty, loud, chain))
     for i, problem in enumerate(asked):
       if problem.fold == fold:
         codes = controls.planted(problem, width, rng)
-        small.append((("planted leak", fold, i), codes, quiet, chain))
-    raw = controls.raw(setup.data.inputs[parts.audit])
-    large.append((("raw input", fold, 0), raw, (), privatizer_lib.chain()))
-  return stack(small), stack(large)
+        found.append((("planted leak", fold, i), codes, quiet, chain))
+  return found
+
+
+def raw_inputs(setup: Setup) -> list[Member]:
+  """Make systems that send the sample itself."""
+  return [
+    (
+      ("raw input", fold, 0),
+      controls.raw(setup.data.inputs[parts.audit]),
+      (),
+      privatizer_lib.chain(),
+    )
+    for fold, parts in enumerate(setup.folds)
+  ]

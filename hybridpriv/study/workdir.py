@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 import hybridpriv
 
@@ -117,6 +118,14 @@ def write_json(path: pathlib.Path, value: Any) -> None:
   path.parent.mkdir(parents=True, exist_ok=True)
   fresh = path.with_suffix(".tmp")
   fresh.write_text(json.dumps(value, indent=1) + "\n")
+  fresh.replace(path)
+
+
+def write_arrays(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
+  """Write an NPZ file whole or not at all."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  fresh = path.with_suffix(".tmp.npz")
+  np.savez_compressed(fresh, **arrays)
   fresh.replace(path)
 
 
