@@ -69,7 +69,7 @@ def get_config() -> config_dict.ConfigDict:
   c.trainings = config_dict.ConfigDict(sort_keys=False)
   c.trainings.simple = {"siamese": {"weight": 0.0}}
   c.trainings.siamese = {
-    "siamese": {"weight": (0.1, 0.3, 1.0, 3.0, 10.0), "margin": (1.0,)}
+    "siamese": {"weight": (1.0, 10.0, 100.0, 1000.0), "margin": (1.0,)}
   }
 
   c.train = config_dict.ConfigDict()
@@ -131,3 +131,24 @@ def get_config() -> config_dict.ConfigDict:
   c.audit.floor_attacks.linear = {"function": "attribute.linear"}
   c.audit.floor_attacks.nearest = {"function": "neighbour.nearest"}
   return c
+
+
+def make_tiny(c: config_dict.ConfigDict) -> None:
+  """Shrink an experiment to seconds: for tests, never for numbers."""
+  c.train.seeds = 1
+  c.train.base.steps = 20
+  c.train.finetune.steps = 10
+  c.train.retune.steps = 10
+  c.train.log_every = 5
+  c.train.checkpoint_every = 10
+  c.train.evaluate_every = 10
+  c.privatizers.noise.sigma = (0.5, 2.0)
+  c.audit.attack_seeds = 2
+  c.audit.rotations = 3
+  c.audit.draws = 2
+  c.audit.queries = (10,)
+  for attack in ("linear", "mlp"):
+    c.audit.attacks[attack] = {
+      "function": f"attribute.{attack}",
+      "max_steps": 50,
+    }

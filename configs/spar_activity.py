@@ -20,10 +20,12 @@ def get_config(variant: str = "full"):
   c.network.norm = "batch"
   c.network.dropout = 0.5
   c.cut = "pool3"
+  c.privatizers.noise.sigma = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5)
   c.train.base.steps = 600
   c.train.base.augment = "jitter"
   c.train.finetune.steps = 300
   c.train.finetune.start = "pool1"
+  c.train.finetune.optimizer.learning_rate = 1e-3
   c.audit.attacks.mlp = {
     "function": "attribute.mlp",
     "width": 32,
@@ -32,14 +34,5 @@ def get_config(variant: str = "full"):
   c.audit.attacks.linear = {"function": "attribute.linear", "max_steps": 500}
   if variant == "tiny":
     c.data.max_samples = 700
-    c.train.seeds = 1
-    c.audit.attacks.mlp.max_steps = 50
-    c.audit.attacks.linear.max_steps = 50
-    c.train.base.steps = 20
-    c.train.finetune.steps = 10
-    c.trainings.siamese.siamese.weight = (0.1, 1.0, 3.0, 10.0)
-    c.privatizers.noise.sigma = (0.5, 2.0)
-    c.audit.attack_seeds = 2
-    c.audit.rotations = 3
-    c.audit.queries = (10,)
+    default.make_tiny(c)
   return c

@@ -20,9 +20,14 @@ def data_mesh() -> Mesh:
   )
 
 
+def replicated(mesh: Mesh) -> NamedSharding:
+  """Return the placement of a copy on every device of `mesh`."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
 def replicate(tree: Any, mesh: Mesh) -> Any:
   """Put a copy of every array of `tree` on every device of `mesh`."""
-  return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+  return jax.device_put(tree, replicated(mesh))
 
 
 def shard(batch: Any, mesh: Mesh, *, axis: int = 0) -> Any:

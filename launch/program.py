@@ -52,7 +52,7 @@ def _parse(argv: list[str]) -> list[str]:
 def _guarded(body: Callable[[], Any], argv: list[str]) -> None:
   if len(argv) > 1:
     _fail(f"not understood: {' '.join(argv[1:])}; flags start with --")
-  if flags.FLAGS["verbosity"].using_default_value:
+  if not any(x.startswith(("-v", "--v")) for x in sys.argv[1:]):
     logging.set_verbosity(logging.WARNING)  # Orbax tells every read
   try:
     body()

@@ -19,7 +19,13 @@ from hybridpriv import build
 from hybridpriv.networks import staged
 from hybridpriv.privatizers import privatizer as privatizer_lib
 from hybridpriv.study import training, workdir
-from hybridpriv.study.setup import Setup, balanced_accuracy, key, spec
+from hybridpriv.study.setup import (
+  Setup,
+  balanced_accuracy,
+  constants,
+  key,
+  spec,
+)
 from hybridpriv.train import checkpoints, features, loop, metrics
 from hybridpriv.train import state as state_lib
 from hybridpriv.train import step as step_lib
@@ -158,10 +164,9 @@ def read_rows(setup: Setup) -> dict[str, dict[str, Any]]:
 def load_system(setup: Setup, fold: int, seed: int, trial: str) -> System:
   """Read a trained network from its checkpoints."""
   own = spec(setup, "finetune")
-  state = training.initial(setup, fold, seed)
   return System(
     variables=training.variables(setup, fold, seed, trial),
-    constants=state.constants,
+    constants=constants(setup, fold),
     network=own.network,
     cut=own.cut,
     shape=own.shape,

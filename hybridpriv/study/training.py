@@ -175,10 +175,9 @@ def initial(setup: Setup, fold: int, seed: int) -> state_lib.TrainState:
 def variables(setup: Setup, fold: int, seed: int, trial: str) -> dict[str, Any]:
   """Read the network's variables after a fine-tuning, prefix included."""
   tune = spec(setup, "finetune")
-  base = checkpoints.restore(
-    folder(setup, fold, seed, "base"), initial(setup, fold, seed)
-  )
-  like = _tunable(setup, fold, seed, tune, base)
+  like = jax.eval_shape(lambda: initial(setup, fold, seed))
+  base = checkpoints.restore(folder(setup, fold, seed, "base"), like)
+  like = jax.eval_shape(lambda: _tunable(setup, fold, seed, tune, base))
   own = checkpoints.restore(folder(setup, fold, seed, trial), like).variables
   if tune.start is None:
     return own

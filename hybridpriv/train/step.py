@@ -277,10 +277,12 @@ def initialise(
   constants: Mapping[str, Any],
 ) -> TrainState:
   """Draw the parameters of all players and start at step 0."""
-  example = jnp.zeros((1, *spec.shape))
-  variables = dict(
-    spec.network.init(state_lib.stream(key, "init"), example, train=False)
-  )
+
+  @jax.jit
+  def draw(key: jax.Array) -> Any:
+    return spec.network.init(key, jnp.zeros((1, *spec.shape)), train=False)
+
+  variables = dict(draw(state_lib.stream(key, "init")))
   params = {DEFENDER: variables.pop("params")}
   state = state_lib.create(params, variables, spec.optimizers, knobs, constants)
   return add_players(spec, key, state)

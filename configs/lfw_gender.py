@@ -1,0 +1,56 @@
+"""Does a code for a face's gender tell whose face it is?"""
+
+from configs import default
+
+
+def get_config(variant: str = "full"):
+  """Return the experiment in one of its sizes: full, small, tiny."""
+  c = default.get_config()
+  c.name = "Gender against identity on LFW"
+  c.data.source = "table"
+  c.data.path = ""  # the folder with labels.csv and images.zip
+  c.data.name = "Labeled Faces in the Wild"
+  c.data.licence = "research use; the photographs belong to their owners"
+  c.data.citation = "Huang et al. 2007, Labeled Faces in the Wild"
+  c.data.desired = "gender"
+  c.data.private = "identity"
+  c.data.unforeseen = "emotion"
+  c.data.identity = "identity"
+  c.data.group = {
+    "emotion": {
+      "neutral": "neutral",
+      "happiness": "happiness",
+      "surprise": "",
+      "anger": "",
+      "sadness": "",
+      "disgust": "",
+      "fear": "",
+      "contempt": "",
+    }
+  }
+  c.data.size = 72  # pixels kept of the central square below
+  c.data.crop = 112  # pixels of the picture: a tight face
+  c.data.max_samples = 0
+  c.partition.min_audit = 20
+  c.partition.cap = 50
+  c.partition.fractions = (0.7, 0.1, 0.2, 0.1)  # the last is not used
+  c.input_shape = (64, 64, 3)
+  c.network.function = "vgg.vgg16"
+  c.network.width = 0.25
+  c.network.norm = "batch"
+  c.cut = "conv5_1"
+  c.train.base.steps = 1500
+  c.train.base.augment = "crop_mirror"
+  c.train.finetune.steps = 400
+  c.train.finetune.start = "pool3"
+  c.privatizers.noise.sigma = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
+  if variant == "small":
+    c.train.seeds = 1
+  if variant == "tiny":
+    c.data.size = 36
+    c.data.crop = 0
+    c.partition.min_audit = 6
+    c.input_shape = (32, 32, 3)
+    c.network.width = 0.0625
+    default.make_tiny(c)
+  return c

@@ -1,0 +1,33 @@
+"""Your own images and labels: does the code for one label tell another?"""
+
+from configs import default
+
+
+def get_config(variant: str = "full"):
+  """Return the experiment in one of its sizes: full, small, tiny."""
+  c = default.get_config()
+  c.name = "Own data"
+  c.data.source = "table"
+  c.data.path = ""  # a folder with labels.csv and images (or images.zip)
+  c.data.identity = ""  # the column that names the person; "" = nobody named
+  c.data.split = ""  # a column that divides: train, validation, test, audit
+  c.data.max_samples = 0
+  c.data.size = 72  # pixels kept of the central square
+  c.data.crop = 0  # pixels, or share, of the picture; 0 = all of the square
+  c.data.licence = "your own"
+  c.input_shape = (64, 64, 3)
+  c.network.function = "vgg.vgg16"
+  c.network.width = 0.25
+  c.network.norm = "batch"
+  c.cut = "conv5_1"
+  c.train.base.steps = 1500
+  c.train.base.augment = "crop_mirror"
+  c.train.finetune.start = "pool3"
+  if variant == "small":
+    c.train.seeds = 1
+  if variant == "tiny":
+    c.data.size = 36
+    c.input_shape = (32, 32, 3)
+    c.network.width = 0.0625
+    default.make_tiny(c)
+  return c

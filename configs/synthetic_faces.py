@@ -1,0 +1,37 @@
+"""Does a code for a beard tell which synthetic face it is?"""
+
+from configs import default
+
+
+def get_config(variant: str = "full"):
+  """Return the experiment in one of its sizes: full, small, tiny."""
+  c = default.get_config()
+  c.name = "Beard against person on synthetic faces"
+  c.data.source = "synthetic_faces"
+  c.data.desired = "beard"
+  c.data.private = "person"
+  c.data.unforeseen = "expression"
+  c.data.people = 200
+  c.data.images_per_person = 40
+  c.data.size = 40
+  c.partition.fractions = (0.5, 0.15, 0.15, 0.2)
+  c.input_shape = (32, 32, 3)
+  c.network.function = "vgg.vgg16"
+  c.network.width = 0.25
+  c.network.norm = "batch"
+  c.cut = "conv5_1"
+  c.train.base.steps = 1000
+  c.train.base.augment = "crop_mirror"
+  c.train.finetune.start = "pool3"
+  if variant == "small":
+    c.data.people = 120
+    c.train.seeds = 2
+    c.train.base.steps = 400
+    c.train.finetune.steps = 200
+  if variant == "tiny":
+    c.data.people = 24
+    c.data.images_per_person = 8
+    c.network.width = 0.0625
+    c.partition.fractions = (0.4, 0.1, 0.1, 0.4)
+    default.make_tiny(c)
+  return c
