@@ -65,8 +65,10 @@ class Victim:
     return jax.lax.scan(add, start, keys)[0] / self.num_queries
 
   def clean(self, index: jax.Array) -> jax.Array:
-    """Compute codes without noise: the attacker owns these inputs and knows
-    client and privatizer.
+    """Compute codes without noise.
+
+    The attacker can: these inputs are its own, and it knows client and
+    privatizer.
     """
     return self.codes[self.which, self.rows[index]]
 

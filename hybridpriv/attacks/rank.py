@@ -12,41 +12,50 @@ $$ rank_i = 1 + |\{j : d_{ij} < d_{ii}\}|
 (paper.md 7.2 and section 11).
 """
 
-import functools
+import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+_TILE = 16  # codes that are compared at once are a multiple of this
 
-@functools.partial(jax.jit, static_argnames="block")
-def _rank_block(
-  observed: jax.Array, own: jax.Array, candidates: jax.Array, block: int
-) -> jax.Array:
-  """Ranks of one block of observed codes, candidates streamed in blocks."""
 
-  def distance(a: jax.Array, b: jax.Array) -> jax.Array:
-    # Direct differences: equal codes give exactly equal distances, which a
-    # Gram matrix does not promise, and ties are part of the measure.
-    return jnp.sum((a[:, None, :] - b[None, :, :]) ** 2, axis=-1)
+@jax.jit
+def _rank_block(number: jax.Array, observed: jax.Array, blocks: jax.Array):
+  """Rank block `number` of the observed codes among all candidates.
 
-  true = jnp.sum((observed - own) ** 2, axis=-1)
-  blocks = candidates.reshape(-1, block, candidates.shape[-1])
+  Args:
+    number: which block of `blocks` holds the true candidates.
+    observed: [c, d].
+    blocks: candidates, in blocks [m, c, d].
 
-  def count(carry: jax.Array, part: jax.Array) -> tuple[jax.Array, None]:
-    d = distance(observed, part)
-    less = jnp.sum(d < true[:, None], axis=1)
-    equal = jnp.sum(d == true[:, None], axis=1)
-    return carry + jnp.stack([2 * less, equal], axis=0), None
+  Returns:
+    Number of nearer candidates, and of equally near ones, int32 [c].
+  """
 
-  start = jnp.zeros((2, observed.shape[0]), jnp.int32)
-  (less, equal), _ = jax.lax.scan(count, start, blocks)
-  # The true candidate counts itself among the equal ones.
-  return 1 + (less + jnp.maximum(equal - 1, 0)) / 2
+  def count(carry: Any, at: jax.Array) -> tuple[Any, None]:
+    true, less, equal, is_true = carry
+    # Direct differences, not a Gram matrix, and the true candidate's distance
+    # read off the same array: only numbers from one compiled loop are equal to
+    # the last bit, and ties are part of the measure.
+    d = jnp.sum((observed[:, None, :] - blocks[at][None, :, :]) ** 2, axis=-1)
+    d = jax.lax.optimization_barrier(d)
+    true = jnp.where(is_true, jnp.diagonal(d), true)
+    less += jnp.where(is_true, 0, jnp.sum(d < true[:, None], axis=1))
+    equal += jnp.where(is_true, 0, jnp.sum(d == true[:, None], axis=1))
+    return (true, less, equal, False), None
+
+  size = observed.shape[0]
+  zero = jnp.zeros(size, jnp.int32)
+  order = jnp.concatenate([number[None], jnp.arange(len(blocks))])
+  start = (jnp.zeros(size), zero, zero, True)
+  return jax.lax.scan(count, start, order)[0][1:3]
 
 
 def by_distance(
-  observed: np.ndarray, clean: np.ndarray, *, block: int = 256
+  observed: np.ndarray, clean: np.ndarray, *, block: int = 128
 ) -> np.ndarray:
   """Rank the true candidate of every observed code, 1 for the first.
 
@@ -55,13 +64,13 @@ def by_distance(
   Args:
     observed: codes as sent [n, ...]; the i-th belongs to candidate i.
     clean: codes of the candidates without noise [n, ...].
-    block: candidates compared at once.
+    block: codes, and candidates, compared at once.
 
   Returns:
     Average ranks, float64 [n].
 
   Raises:
-    ValueError: if the shapes differ.
+    ValueError: if the shapes differ, or a code is not finite.
   """
   if observed.shape != clean.shape:
     raise ValueError(
@@ -71,19 +80,28 @@ def by_distance(
   num = len(clean)
   observed = np.asarray(observed, np.float32).reshape(num, -1)
   clean = np.asarray(clean, np.float32).reshape(num, -1)
-  # Wide codes get smaller blocks, so that a block stays near 32 MiB.
-  block = max(1, min(block, num, 2**23 // (64 * clean.shape[1]) or 1))
-  padding = -num % block
-  candidates = jnp.asarray(
-    np.concatenate([clean, np.full((padding, clean.shape[1]), np.inf)]),
-    jnp.float32,
+  if not (np.isfinite(observed).all() and np.isfinite(clean).all()):
+    raise ValueError(
+      "some codes are not finite numbers, so that nothing is near them; was the"
+      " training stable?"
+    )
+  width = clean.shape[1]
+  # Wide codes get smaller blocks: their differences stay near 32 MiB.
+  block = min(block, num, math.isqrt(2**23 // width))
+  block = max(-(-block // _TILE), 1) * _TILE
+  padding = ((0, -num % block), (0, 0))
+  # Padding is no candidate: it is infinitely far from everything.
+  blocks = jnp.asarray(
+    np.pad(clean, padding, constant_values=np.inf).reshape(-1, block, width)
   )
+  observed = np.pad(observed, padding)
   ranks = []
-  for start in range(0, num, 64):
-    take = np.minimum(np.arange(start, start + 64), num - 1)
-    out = _rank_block(observed[take], clean[take], candidates, block)
-    ranks.append(np.asarray(out, np.float64)[: num - start])
-  return np.concatenate(ranks)
+  for number in range(len(blocks)):
+    own = observed[number * block : (number + 1) * block]
+    less, equal = jax.device_get(_rank_block(jnp.int32(number), own, blocks))
+    # The true candidate counts itself among the equal ones.
+    ranks.append(1.0 + less + (equal - 1) / 2)
+  return np.concatenate(ranks)[:num]
 
 
 def of_scores(
@@ -92,7 +110,8 @@ def of_scores(
   """Find the true class in an attacker's scores.
 
   Args:
-    scores: [b, n], higher is held more likely; -inf for impossible.
+    scores: [b, n], higher is held more likely; -inf for impossible. NaN is
+      taken as -inf: an attack that breaks down knows nothing.
     label: true class, [b].
 
   Returns:
@@ -100,6 +119,7 @@ def of_scores(
     the true class ties with j - 1 others for the first place; and its rank,
     1 the best, ties averaged.
   """
+  scores = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
   true = jnp.take_along_axis(scores, label[:, None], axis=1)
   above = jnp.sum(scores > true, axis=1)
   equal = jnp.maximum(jnp.sum(scores == true, axis=1), 1)

@@ -148,6 +148,54 @@ def attack_all(
   return outcomes
 
 
+def attack_encoder(
+  attack: attack_lib.Attack,
+  encode: Callable[[jax.Array, jax.Array], jax.Array],
+  inputs: np.ndarray,
+  label: np.ndarray,
+  role: np.ndarray,
+  *,
+  key: jax.Array,
+  seeds: int = 5,
+  draws: int = 4,
+) -> Outcome:
+  """Run one attack on any encoder of yours.
+
+  Args:
+    attack: the attack.
+    encode: (key, inputs [b, ...]) -> codes [b, ...], traceable by JAX; draws
+      its noise from the key.
+    inputs: samples [n, ...].
+    label: private class of each, [n].
+    role: `problems.TRAIN`, `VALIDATION` or `TEST` of each, [n]: the attacker's
+      own samples and the attacked ones.
+    key: root of all randomness.
+    seeds: attackers to train.
+    draws: codes drawn for each attacked sample.
+
+  Returns:
+    The outcome; `right` has the attacked samples in their order.
+  """
+  stage = privatizer_lib.Privatizer(
+    name="encoder",
+    fit=lambda key, context: {},
+    encode=lambda state, key, x: encode(key, x),
+    decode=lambda state, code: code,
+    radius=lambda state, r: jnp.inf,
+    is_random=True,
+  )
+  one = np.zeros(1, np.int32)
+  victim = Victims(
+    ["encoder"], one, inputs[None], ({},), privatizer_lib.chain(stage)
+  )
+  size = int(label.max()) + 1
+  problem = problems_lib.Problem("label", 0, label, role, size, "attribute")
+  found = attack_all(
+    attack, victim, [problem], [(0, 0)], key=key, seeds=seeds, draws=draws
+  )
+  return found[0, 0]
+
+
 def num_jobs(attack: attack_lib.Attack, pairs: int, seeds: int) -> int:
   """Count the adversaries that `attack_all` trains."""
   return pairs * (len(attack.grid) + seeds - 1)
@@ -166,14 +214,13 @@ def _program(
 ) -> Any:
   """Compile the jobs of one attack once for all victims of one noise.
 
-  Noise of one name differs in its state only, so its program is the same.
   Where there are few jobs, a CPU spends more time on compiling than on
   running; then the compiler is told to hurry.
   """
   hurry = few and jax.default_backend() == "cpu"
   options = {"xla_backend_optimization_level": 1} if hurry else None
-  names = tuple(stage.name for stage in noise.stages)
-  name = (attack.fit, attack.score, names, num_classes, draws, num_queries, few)
+  law = privatizer_lib.program(noise)
+  name = (attack.fit, attack.score, law, num_classes, draws, num_queries, few)
   if name not in _PROGRAMS:
     one = _job(attack, noise, num_classes, draws, num_queries)
     axes = (None, None, None, None, 0, 0, 0, 0)

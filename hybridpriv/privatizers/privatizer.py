@@ -6,7 +6,7 @@ are.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -100,6 +100,29 @@ def chain(*stages: Privatizer) -> Privatizer:
     is_random=any(stage.is_random for stage in members),
     stages=members,
   )
+
+
+def program(privatizer: Privatizer) -> Hashable:
+  """Return what tells whether two privatizers differ in their state only.
+
+  Equal values mean equal code for encode and decode, so that one compiled
+  program serves both, for instance a grid of noise levels.
+  """
+  return tuple(
+    (_code(stage.encode), _code(stage.decode))
+    for stage in privatizer.stages or (privatizer,)
+  )
+
+
+def _code(function: Callable[..., Any]) -> Hashable:
+  """Identify a function by its code and what it closes over."""
+  cells = getattr(function, "__closure__", None) or ()
+  values = tuple(cell.cell_contents for cell in cells)
+  try:
+    hash(values)
+    return (function.__code__, function.__defaults__, values)
+  except (AttributeError, TypeError):
+    return function  # equal to itself only
 
 
 def split_random(privatizer: Privatizer) -> tuple[Privatizer, Privatizer]:

@@ -98,8 +98,8 @@ def answer(
   Returns:
     Logits [n, draws, classes] by desired label.
   """
-  names = tuple(s.name for s in chain.stages)
-  name = ("cloud", system.network, system.cut, names)
+  law_of = privatizer_lib.program(chain)
+  name = ("cloud", system.network, system.cut, law_of)
   if name not in _COMPILED:
 
     def cloud(variables: Any, law: Any, key: jax.Array, x: jax.Array) -> Any:
@@ -309,7 +309,7 @@ def _retune(
   stored[index] = system.features(setup.data.inputs, index)
   for row in rows:
     own, state = _retunable(setup, fold, seed, system, row)
-    names = ("retune", *(s.name for s in row.privatizer.stages))
+    names = ("retune", privatizer_lib.program(row.privatizer))
     if names not in _COMPILED:
       _COMPILED[names] = loop.compile_step(
         step_lib.make_step(own), vmapped=False

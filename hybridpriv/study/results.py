@@ -1,6 +1,5 @@
 """From outcomes to the public results: rows, controls, comparisons."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,8 +8,7 @@ import numpy as np
 from hybridpriv import build
 from hybridpriv.attacks import rank
 from hybridpriv.audit import assemble, engine, problems, statistics
-from hybridpriv.data import partition
-from hybridpriv.study import fitting, training, victims
+from hybridpriv.study import comparisons, fitting, provenance, victims
 from hybridpriv.study.setup import Setup
 
 Outcomes = dict[tuple[Any, int], engine.Outcome]
@@ -168,10 +166,12 @@ def draw_up(
     )
   results = {
     "schema": "hybridpriv.results/1",
-    "study": _study(setup),
+    "study": provenance.describe(setup),
     "rows": listed,
     "controls": [],
-    "comparisons": _comparisons(listed, tables, [q.target for q in asking]),
+    "comparisons": comparisons.compare(
+      listed, tables, [q.target for q in asking]
+    ),
   }
   return results, saved
 
@@ -283,90 +283,6 @@ def _rank_row(
   )
 
 
-def _comparisons(
-  rows: Sequence[Mapping[str, Any]],
-  tables: Mapping[tuple[str, str, int], statistics.Table],
-  targets: Sequence[str],
-) -> list[dict[str, Any]]:
-  """Compare defences in pairs: against none, and at equal utility."""
-  found = []
-  undefended = rows[0]
-  for target in targets:
-    for row in rows[1:]:
-      if not row["selected"]:
-        continue
-      difference, low, high = statistics.paired_difference(
-        tables[row["name"], "leakage", row["worst"][target]],
-        tables[undefended["name"], "leakage", undefended["worst"][target]],
-      )
-      found.append(
-        {
-          "what": f"worst leakage of {target}, against the undefended feature",
-          "a": row["name"],
-          "b": undefended["name"],
-          "difference": difference,
-          "low": low,
-          "high": high,
-          "tie": bool(low <= 0 <= high),
-        }
-      )
-    found += _at_equal_utility(rows, tables, target)
-  return found
-
-
-def _at_equal_utility(
-  rows: Sequence[Mapping[str, Any]],
-  tables: Mapping[tuple[str, str, int], statistics.Table],
-  target: str,
-) -> list[dict[str, Any]]:
-  """Compare trainings along their noise grids where utility is the same."""
-  curves: dict[str, list[Mapping[str, Any]]] = {}
-  for row in rows:
-    if len(row["privatizer"]):
-      curves.setdefault(row["training"], []).append(row)
-  names = list(curves)
-  best = rows[0]["utility"][0]["value"]
-
-  def pick(training: str, kind: str) -> list[statistics.Table]:
-    return [
-      tables[r["name"], kind, r["worst"][target] if kind == "leakage" else 0]
-      for r in curves[training]
-    ]
-
-  found = []
-  for other in names[1:]:
-    if len(curves[other]) < 2:
-      continue
-    arguments = (
-      pick(other, "utility"),
-      pick(other, "leakage"),
-      pick(names[0], "utility"),
-      pick(names[0], "leakage"),
-    )
-    lowest, highest = statistics.utility_range(arguments[0], arguments[2])
-    for cost in (0.02, 0.05, 0.1):
-      if not lowest <= best - cost <= highest:
-        continue
-      difference, low, high = statistics.at_equal_utility(
-        *arguments, best - cost
-      )
-      found.append(
-        {
-          "what": (
-            f"worst leakage of {target} at equal utility, {100 * cost:g} points"
-            " below the undefended network"
-          ),
-          "a": f"{other}, noise grid",
-          "b": f"{names[0]}, noise grid",
-          "difference": difference,
-          "low": low,
-          "high": high,
-          "tie": bool(low <= 0 <= high),
-        }
-      )
-  return found
-
-
 def _questions(
   setup: Setup, asked: Sequence[problems.Problem]
 ) -> list[assemble.Question]:
@@ -438,50 +354,3 @@ def controls(
       }
     )
   return listed, saved
-
-
-def _study(setup: Setup) -> dict[str, Any]:
-  """Describe data, people, trainings, machine and threat."""
-  config, data = setup.config, setup.data
-  record = json.loads((setup.folder / "config.json").read_text())
-  fractions = ", ".join(setup.roles.private)
-  return {
-    "name": config["name"],
-    "data": {
-      "name": data.name,
-      "licence": data.licence,
-      "citation": data.citation,
-      "synthetic": data.synthetic,
-      "kind": data.kind,
-      "notes": list(data.notes),
-      "identity": data.identity,
-      "classes": {
-        name: list(data.classes[name])
-        for role in setup.roles
-        for name in role
-        if len(data.classes[name]) <= 20
-      },
-    },
-    "roles": {k: list(v) for k, v in setup.roles._asdict().items()},
-    "network": config["network"],
-    "cut": config["cut"],
-    "versions": record["versions"],
-    "machine": record["machine"],
-    "date": record["date"],
-    "revision": record["revision"],
-    "threat": {
-      "text": (
-        "The service is curious and honest. It trained the client half and"
-        " knows network, weights, privatizer and the law of the noise, not the"
-        " noise itself. It sees codes, has labelled samples of its own to"
-        f" train attackers on, and wants {fractions}. Attackers are trained"
-        " anew for every defence, on codes with fresh noise."
-      )
-    },
-    "partition": [partition.counts(fold, data) for fold in setup.folds],
-    "trainings": {
-      name: [by_name[name] for by_name in training.chosen(setup)]
-      for name in config["trainings"]
-    },
-    "config": record["config"],
-  }

@@ -39,6 +39,11 @@ class Trial:
     text = " ".join(f"{k.replace('/', '.')}={v:g}" for k, v in self.knobs)
     return f"{self.training} {text}".strip()
 
+  @property
+  def strength(self) -> float:
+    """Sum of the weights that it sets."""
+    return sum(v for k, v in self.knobs if k.endswith("/weight"))
+
 
 def trials(config: Mapping[str, Any]) -> list[Trial]:
   """List every fine-tuning: the grids of all trainings written out."""

@@ -12,17 +12,19 @@ largest weight.
 import dataclasses
 import json
 import pathlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
+import tqdm
 
 from hybridpriv import build
 from hybridpriv import mesh as mesh_lib
 from hybridpriv.data import batches
-from hybridpriv.losses import siamese
 from hybridpriv.networks import staged
+from hybridpriv.study import pairs as pairs_lib
 from hybridpriv.study import workdir
 from hybridpriv.study.setup import (
   Setup,
@@ -89,11 +91,14 @@ def _fold(
     profile_folder=setup.folder / "profile",
   )
   utilities: dict[str, list[float]] = {t.name: [] for t in trials(config)}
+  pairs: dict[str, list[dict[str, float]]] = {
+    t.name: [] for t in trials(config)
+  }
   units = []
   for seed, state in zip(seeds, base, strict=True):
     stored, start = _start(setup, fold, tune_spec, state)
     evaluate = _evaluate(setup, fold, tune_spec, stored)
-    unit = _unit(setup, fold, tune_spec, start, stored)
+    unit = pairs_lib.unit(setup, fold, tune_spec, start, stored)
     units.append(unit)
     replicas = [
       loop.Replica(
@@ -115,15 +120,22 @@ def _fold(
       utilities[trial.name].append(
         float(np.mean(list(replica.evaluate(final).values())))
       )
+      found = pairs_lib.measure(setup, fold, tune_spec, final, stored)
+      pairs[trial.name].append(found)
+      if trial.strength and (warning := pairs_lib.degenerate(found)):
+        tqdm.tqdm.write(f"warning: {replica.run}: {warning}", file=sys.stderr)
   return {
-    training: _choose(setup, training, utilities)
+    training: _choose(setup, training, utilities, pairs)
     | {"median_different_distance": units}
     for training in config["trainings"]
   }
 
 
 def _choose(
-  setup: Setup, training: str, utilities: Mapping[str, list[float]]
+  setup: Setup,
+  training: str,
+  utilities: Mapping[str, list[float]],
+  pairs: Mapping[str, list[dict[str, float]]],
 ) -> dict[str, Any]:
   """Apply the rule: the largest weight that costs at most the tolerance."""
   config = setup.config
@@ -135,18 +147,16 @@ def _choose(
       "knobs": dict(t.knobs),
       "utility": float(np.mean(utilities[t.name])),
       "by_seed": utilities[t.name],
+      "strength": t.strength,
+      "pairs": pairs[t.name],
     }
     for t in trials(config)
     if t.training == training
   ]
 
-  def strength(row: Mapping[str, Any]) -> float:
-    weights = [v for k, v in row["knobs"].items() if k.endswith("/weight")]
-    return sum(weights)
-
   able = [r for r in table if r["utility"] >= reference - tolerance]
   if able:
-    best = max(able, key=lambda r: (strength(r), r["utility"]))
+    best = max(able, key=lambda r: (r["strength"], r["utility"]))
   else:
     best = max(table, key=lambda r: r["utility"])
   return {
@@ -243,48 +253,6 @@ def _start(
   return stored, state
 
 
-def _unit(
-  setup: Setup,
-  fold: int,
-  tune: step_lib.Spec,
-  state: state_lib.TrainState,
-  stored: np.ndarray,
-) -> float:
-  """Measure the median distance of different pairs before fine-tuning.
-
-  The published margin of 10 belongs to features of 100,352 values; here
-  margins are in units of this median, and weights in units of one over the
-  squared margin, unless `config.train.margin_unit` is "raw".
-  """
-  if setup.config["train"]["margin_unit"] == "raw":
-    return 1.0
-  label = setup.data.labels[setup.roles.desired[0]]
-  index = setup.folds[fold].train
-  rng = np.random.default_rng(setup.config["seed"])
-  index = rng.permutation(index[label[index] >= 0])[:512]
-  feature = features.compute(
-    _client(tune, state), stored, index, batch_size=128
-  )
-  distance = np.asarray(siamese.distances(feature))
-  different = label[index][:, None] != label[index][None]
-  return float(np.median(distance[different]))
-
-
-def _client(tune: step_lib.Spec, state: state_lib.TrainState) -> Any:
-  """Make the function from what fine-tuning reads to the feature."""
-
-  @jax.jit
-  def client(inputs: jax.Array) -> jax.Array:
-    batch = {"inputs": inputs, "mask": np.ones(len(inputs), np.float32)}
-    unused = jax.random.key(0)  # nothing random is on in evaluation
-    context, _ = step_lib.forward(
-      tune, state.params, state, batch, unused, train=False
-    )
-    return context["feature"]
-
-  return client
-
-
 def _with_knobs(
   setup: Setup, start: state_lib.TrainState, trial: Trial, unit: float
 ) -> state_lib.TrainState:
@@ -351,6 +319,7 @@ def _evaluate(
 def schedule(
   config: Mapping[str, Any], phase: str, profile: Any
 ) -> loop.Schedule:
+  """Read length and intervals of a phase."""
   train = config["train"]
   return loop.Schedule(
     num_steps=train[phase]["steps"],

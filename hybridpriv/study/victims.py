@@ -108,8 +108,8 @@ def group(members: Sequence[Member]) -> list[engine.Victims]:
   """Group systems by code shape and random part: one program for each."""
   found: dict[Any, list[Member]] = {}
   for member in members:
-    names = tuple(stage.name for stage in member[3].stages)
-    found.setdefault((member[1].shape[1:], names), []).append(member)
+    law = privatizer_lib.program(member[3])
+    found.setdefault((member[1].shape[1:], law), []).append(member)
   return [_stack(own) for own in found.values()]
 
 

@@ -8,6 +8,21 @@ import jax
 import jax.numpy as jnp
 
 
+def _check(inputs: jax.Array, shape: tuple[int, ...]) -> None:
+  """Refuse samples of another kind than the network takes, or smaller ones."""
+  have = inputs.shape[1:]
+  if len(have) != len(shape) or have[-1:] != shape[-1:]:
+    raise ValueError(
+      f"samples of shape {have} are no input for a network that takes {shape}:"
+      " set config.input_shape to the same number of axes and channels"
+    )
+  if any(own < want for own, want in zip(have, shape, strict=True)):
+    raise ValueError(
+      f"samples of shape {have} are too small for a network that takes"
+      f" {shape}: set config.input_shape, or the size of the data"
+    )
+
+
 def centre(inputs: jax.Array, *, shape: tuple[int, ...]) -> jax.Array:
   """Cut the central part of the network's size out of every sample.
 
@@ -19,15 +34,9 @@ def centre(inputs: jax.Array, *, shape: tuple[int, ...]) -> jax.Array:
     [b, *shape].
 
   Raises:
-    ValueError: if the samples are smaller than the network's input.
+    ValueError: if the samples do not fit the network's input.
   """
-  if len(shape) != inputs.ndim - 1 or any(
-    have < want for have, want in zip(inputs.shape[1:], shape, strict=True)
-  ):
-    raise ValueError(
-      f"samples of shape {inputs.shape[1:]} are too small for a network that"
-      f" takes {shape}: set config.input_shape, or the size of the data"
-    )
+  _check(inputs, shape)
   for axis, want in enumerate(shape, start=1):
     start = (inputs.shape[axis] - want) // 2
     inputs = jax.lax.slice_in_dim(inputs, start, start + want, axis=axis)
@@ -46,7 +55,16 @@ def crop_mirror(
 
   Returns:
     [b, *shape], each sample cut and mirrored on its own.
+
+  Raises:
+    ValueError: if the samples do not fit the network's input, or are no images.
   """
+  _check(inputs, shape)
+  if inputs.ndim != 4:
+    raise ValueError(
+      f"crop_mirror takes images [b, h, w, c] and got {inputs.shape}: signals"
+      " have augment.jitter"
+    )
   place, flip = jax.random.split(key)
   room = jnp.asarray(
     [h - w for h, w in zip(inputs.shape[1:], shape, strict=True)]

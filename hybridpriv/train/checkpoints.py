@@ -6,12 +6,12 @@ Orbax of the supported range is read under any other.
 """
 
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from hybridpriv import mesh as mesh_lib
 from hybridpriv.train import optim
 
 _NAME = "state"
@@ -52,29 +52,51 @@ def save(folder: pathlib.Path, step: int, state: Any) -> None:
 
 
 def restore(folder: pathlib.Path, like: Any) -> Any:
-  """Read the newest checkpoint into the structure of `like`, on all devices.
+  """Read the newest checkpoint into the structure and placement of `like`.
 
   Args:
     folder: where `save` wrote.
-    like: a state of the same structure, of arrays or of their shapes.
+    like: a state of the same structure; its arrays give shape and sharding.
 
   Raises:
-    ValueError: if the checkpoint holds another network or optimizer.
+    ValueError: if there is no checkpoint, or it holds another network or
+      optimizer.
   """
+  like = jax.tree.map(jax.numpy.asarray, like)
   leaves, structure = jax.tree_util.tree_flatten(like)
   names = list(_flatten(like))
-  everywhere = mesh_lib.replicated(mesh_lib.data_mesh())
   abstract = {
-    name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere)
+    name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
     for name, x in zip(names, leaves, strict=True)
   }
+  step = latest_step(folder)
+  if step is None:
+    raise ValueError(f"there is no whole checkpoint in {folder}")
   with _open(folder) as checkpointer:
-    step = checkpointer.latest.step
-    try:
-      saved = checkpointer.load_checkpointables(step, {_NAME: abstract})[_NAME]
-    except (KeyError, ValueError) as error:
+    # Compared here: Orbax answers a wrong shape with pages, a wrong type with
+    # a silent cast.
+    held = checkpointer.checkpointables_metadata(step).metadata[_NAME]
+    if found := _differences(held, abstract):
       raise ValueError(
         f"the checkpoint {folder}/{step} does not fit this configuration"
-        f" ({str(error).splitlines()[0]}): use another --workdir"
-      ) from error
+        f" ({found[0]}; {len(found)} such): use another --workdir"
+      )
+    saved = checkpointer.load_checkpointables(step, {_NAME: abstract})[_NAME]
   return jax.tree_util.tree_unflatten(structure, [saved[n] for n in names])
+
+
+def _differences(
+  held: Mapping[str, Any], wanted: Mapping[str, jax.ShapeDtypeStruct]
+) -> list[str]:
+  """Say which arrays a checkpoint holds otherwise than wanted."""
+
+  def text(arrays: Mapping[str, Any], name: str) -> str:
+    if name not in arrays:
+      return "nothing"
+    return f"{arrays[name].dtype} {tuple(arrays[name].shape)}"
+
+  return [
+    f"{name}: it holds {text(held, name)}, expected {text(wanted, name)}"
+    for name in sorted({*held, *wanted})
+    if text(held, name) != text(wanted, name)
+  ]

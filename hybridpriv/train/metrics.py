@@ -27,7 +27,7 @@ class Writer:
     self._tensorboard = None
     if tensorboard is not None:
       try:
-        from tensorboardX import SummaryWriter  # noqa: PLC0415, optional extra
+        from tensorboardX import SummaryWriter
       except ImportError as error:
         raise ValueError(
           "config.train.tensorboard is on, but its package is missing:"

@@ -1,0 +1,61 @@
+"""What the results say about where they come from."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from hybridpriv.data import partition
+from hybridpriv.study import training
+from hybridpriv.study.setup import Setup
+
+
+def describe(setup: Setup) -> dict[str, Any]:
+  """Describe data, people, trainings, machine and threat."""
+  config, data = setup.config, setup.data
+  record = json.loads((setup.folder / "config.json").read_text())
+  fractions = ", ".join(setup.roles.private)
+  return {
+    "name": config["name"],
+    "data": {
+      "name": data.name,
+      "licence": data.licence,
+      "citation": data.citation,
+      "synthetic": data.synthetic,
+      "kind": data.kind,
+      "notes": list(data.notes),
+      "identity": data.identity,
+      "classes": {
+        name: list(data.classes[name])
+        for role in setup.roles
+        for name in role
+        if len(data.classes[name]) <= 20
+      },
+    },
+    "roles": {k: list(v) for k, v in setup.roles._asdict().items()},
+    "network": _network_text(config["network"]),
+    "cut": config["cut"],
+    "versions": record["versions"],
+    "machine": record["machine"],
+    "date": record["date"],
+    "revision": record["revision"],
+    "threat": {
+      "text": (
+        "The service is curious and honest. It trained the client half and"
+        " knows network, weights, privatizer and the law of the noise, not the"
+        " noise itself. It sees codes, has labelled samples of its own to"
+        f" train attackers on, and wants {fractions}. Attackers are trained"
+        " anew for every defence, on codes with fresh noise."
+      )
+    },
+    "partition": [partition.counts(fold, data) for fold in setup.folds],
+    "trainings": {
+      name: [by_name[name] for by_name in training.chosen(setup)]
+      for name in config["trainings"]
+    },
+    "config": record["config"],
+  }
+
+
+def _network_text(entry: Mapping[str, Any]) -> str:
+  knobs = ", ".join(f"{k}={v}" for k, v in entry.items() if k != "function")
+  return f"{entry['function']}({knobs})"
