@@ -12,6 +12,7 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
+from hybridpriv import mesh as mesh_lib
 from hybridpriv.train import optim
 
 _NAME = "state"
@@ -52,21 +53,21 @@ def save(folder: pathlib.Path, step: int, state: Any) -> None:
 
 
 def restore(folder: pathlib.Path, like: Any) -> Any:
-  """Read the newest checkpoint into the structure and placement of `like`.
+  """Read the newest checkpoint into the structure of `like`, on all devices.
 
   Args:
     folder: where `save` wrote.
-    like: a state of the same structure; its arrays give shape and sharding.
+    like: a state of the same structure, of arrays or of their shapes.
 
   Raises:
     ValueError: if there is no checkpoint, or it holds another network or
       optimizer.
   """
-  like = jax.tree.map(jax.numpy.asarray, like)
   leaves, structure = jax.tree_util.tree_flatten(like)
   names = list(_flatten(like))
+  everywhere = mesh_lib.replicated(mesh_lib.data_mesh())
   abstract = {
-    name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
+    name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere)
     for name, x in zip(names, leaves, strict=True)
   }
   step = latest_step(folder)
