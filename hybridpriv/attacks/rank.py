@@ -12,42 +12,48 @@ $$ rank_i = 1 + |\{j : d_{ij} < d_{ii}\}|
 (paper.md 7.2 and section 11).
 """
 
-import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-_TILE = 16  # codes that are compared at once are a multiple of this
+_TILE = 16  # blocks of codes are a multiple of this
+_WIDTH = 512  # values of a code that are compared at once, and stay in cache
 
 
 @jax.jit
-def _rank_block(number: jax.Array, observed: jax.Array, blocks: jax.Array):
+def _rank_block(
+  number: jax.Array, observed: jax.Array, blocks: jax.Array
+) -> tuple[jax.Array, jax.Array]:
   """Rank block `number` of the observed codes among all candidates.
 
   Args:
     number: which block of `blocks` holds the true candidates.
-    observed: [c, d].
-    blocks: candidates, in blocks [m, c, d].
+    observed: [w, c, d].
+    blocks: candidates, in blocks [m, w, c, d]; w d values make a code.
 
   Returns:
     Number of nearer candidates, and of equally near ones, int32 [c].
   """
+  size = observed.shape[1]
+
+  def add(total: jax.Array, parts: Any) -> tuple[jax.Array, None]:
+    a, b = parts
+    return total + jnp.sum((a[:, None] - b[None]) ** 2, axis=-1), None
 
   def count(carry: Any, at: jax.Array) -> tuple[Any, None]:
     true, less, equal, is_true = carry
     # Direct differences, not a Gram matrix, and the true candidate's distance
     # read off the same array: only numbers from one compiled loop are equal to
     # the last bit, and ties are part of the measure.
-    d = jnp.sum((observed[:, None, :] - blocks[at][None, :, :]) ** 2, axis=-1)
+    d = jax.lax.scan(add, jnp.zeros((size, size)), (observed, blocks[at]))[0]
     d = jax.lax.optimization_barrier(d)
     true = jnp.where(is_true, jnp.diagonal(d), true)
     less += jnp.where(is_true, 0, jnp.sum(d < true[:, None], axis=1))
     equal += jnp.where(is_true, 0, jnp.sum(d == true[:, None], axis=1))
     return (true, less, equal, False), None
 
-  size = observed.shape[0]
   zero = jnp.zeros(size, jnp.int32)
   order = jnp.concatenate([number[None], jnp.arange(len(blocks))])
   start = (jnp.zeros(size), zero, zero, True)
@@ -85,23 +91,26 @@ def by_distance(
       "some codes are not finite numbers, so that nothing is near them; was the"
       " training stable?"
     )
-  width = clean.shape[1]
-  # Wide codes get smaller blocks: their differences stay near 32 MiB.
-  block = min(block, num, math.isqrt(2**23 // width))
-  block = max(-(-block // _TILE), 1) * _TILE
-  padding = ((0, -num % block), (0, 0))
+  block = -(-min(block, num) // _TILE) * _TILE
   # Padding is no candidate: it is infinitely far from everything.
-  blocks = jnp.asarray(
-    np.pad(clean, padding, constant_values=np.inf).reshape(-1, block, width)
-  )
-  observed = np.pad(observed, padding)
+  blocks = jnp.asarray(_blocks(clean, block, np.inf))
+  observed = _blocks(observed, block, 0.0)
   ranks = []
-  for number in range(len(blocks)):
-    own = observed[number * block : (number + 1) * block]
+  for number, own in enumerate(observed):
     less, equal = jax.device_get(_rank_block(jnp.int32(number), own, blocks))
     # The true candidate counts itself among the equal ones.
     ranks.append(1.0 + less + (equal - 1) / 2)
   return np.concatenate(ranks)[:num]
+
+
+def _blocks(codes: np.ndarray, size: int, filler: float) -> np.ndarray:
+  """Cut codes [n, d] into blocks [m, w, size, d / w], rows filled up."""
+  width = min(codes.shape[1], _WIDTH)
+  padding = ((0, 0), (0, -codes.shape[1] % width))
+  codes = np.pad(codes, padding)
+  padding = ((0, -len(codes) % size), (0, 0))
+  codes = np.pad(codes, padding, constant_values=filler)
+  return codes.reshape(-1, size, codes.shape[1] // width, width).swapaxes(1, 2)
 
 
 def of_scores(
