@@ -104,7 +104,8 @@ def get_config() -> config_dict.ConfigDict:
       c.train[phase].augment = ""  # crop_mirror, jitter, or module:function
   c.train.finetune.start = ""  # frozen up to here, read from stored features
 
-  c.privatizers = config_dict.ConfigDict()
+  # What is done to features; the first one is the undefended reference.
+  c.privatizers = config_dict.ConfigDict(sort_keys=False)
   c.privatizers.identity = {"chain": ()}
   c.privatizers.project = {"chain": ("project.pca",), "k": 8}
   c.privatizers.noise = {
@@ -131,6 +132,16 @@ def get_config() -> config_dict.ConfigDict:
   c.audit.floor_attacks.linear = {"function": "attribute.linear"}
   c.audit.floor_attacks.nearest = {"function": "neighbour.nearest"}
   return c
+
+
+def check_variant(variant: str) -> None:
+  """Stop at a misspelt variant instead of running the full experiment."""
+  known = ("full", "small", "tiny")
+  if variant not in known:
+    raise ValueError(
+      f"variant {variant!r} is not known; known are {', '.join(known)}, as in"
+      " configs/<file>.py:tiny"
+    )
 
 
 def make_tiny(c: config_dict.ConfigDict) -> None:

@@ -5,6 +5,7 @@ from configs import default
 
 def get_config(variant: str = "full"):
   """Return the experiment in one of its sizes: full, small, tiny."""
+  default.check_variant(variant)
   c = default.get_config()
   c.name = "Gender against identity on LFW"
   c.data.source = "table"

@@ -1,17 +1,20 @@
 """Flags and error lines, the same for all programs of this folder."""
 
 import contextlib
+import difflib
+import os
 import pathlib
 import shlex
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import config_dict, config_flags
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Configurations import one another from the root of the clone.
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(ROOT))
 
 CONFIG = config_flags.DEFINE_config_file(
   "config",
@@ -22,46 +25,114 @@ CONFIG = config_flags.DEFINE_config_file(
 WORKDIR = flags.DEFINE_string(
   "workdir", None, "folder of the study; resumed where it stopped"
 )
+_MISSING = {
+  "config": "name an experiment, as in --config=configs/spar_activity.py",
+  "workdir": "name the folder of the study, as in --workdir=runs/mine",
+}
 
 
-def start(body: Callable[[], Any], *required: str) -> None:
+def start(
+  body: Callable[[list[str]], Any], *required: str, takes: str = ""
+) -> None:
   """Parse the flags, run `body`, and say errors in one line.
 
   Args:
-    body: the program.
+    body: the program; given the arguments without a dash.
     *required: flags that must be given.
+    takes: what such arguments are, "" if the program has none.
   """
-  for name in required:
-    flags.mark_flag_as_required(name)
-  app.run(lambda argv: _guarded(body, argv), flags_parser=_parse)
+  for name in ("config", "workdir"):  # listed by --help as the program's own
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
+
+  def parse(argv: list[str]) -> list[str]:
+    left = _parse(argv)
+    require(*required)
+    if len(left) > 1 and not takes:
+      fail(f"not understood: {' '.join(left[1:])}; flags start with --")
+    return left
+
+  app.run(lambda argv: _guarded(body, argv[1:]), flags_parser=parse)
+
+
+def require(*names: str) -> None:
+  """Stop unless the flags were given."""
+  for name in names:
+    if not flags.FLAGS[name].value:
+      fail(f"--{name} is missing: {_MISSING[name]}")
 
 
 def _parse(argv: list[str]) -> list[str]:
   """Parse flags; a wrong one is one line that says what would be right."""
+  if {"--help", "-help", "-h"} & set(argv):
+    app.usage(shorthelp=True, writeto_stdout=True, exitcode=0)
+  path = _config_path(argv)
+  if path is None and any(a.startswith("--config.") for a in argv):
+    require("config")
+  if path and not pathlib.Path(path.partition(":")[0]).is_file():
+    known = sorted(ROOT.glob("configs/*.py"))
+    names = [f"configs/{p.name}" for p in known if p.stem != "default"]
+    fail(f"there is no config file {path}; known are {', '.join(names)}")
   try:
-    return flags.FLAGS(argv)
-  except flags.Error as error:
-    _fail(f"{error}")
-  except (AttributeError, KeyError, TypeError, ValueError) as error:
-    _fail(f"{error}. Keys and types are those of the config file")
-  except FileNotFoundError as error:
-    _fail(f"there is no config file {error.filename}; see configs/")
-  raise AssertionError("not reached")
+    left = flags.FLAGS(argv)
+  except (flags.Error, TypeError, ValueError) as error:
+    fail(_origin(error))
+  except (AttributeError, KeyError):
+    unknown = _unknown_key(path, argv) if path else ""
+    if not unknown:
+      raise  # a fault of the config file itself
+    fail(unknown)
+  if flags.FLAGS["verbosity"].using_default_value:
+    # Said, or else `app.run` turns it up; Orbax and matplotlib talk much.
+    flags.FLAGS.verbosity = logging.WARNING
+  return left
 
 
-def _guarded(body: Callable[[], Any], argv: list[str]) -> None:
-  if len(argv) > 1:
-    _fail(f"not understood: {' '.join(argv[1:])}; flags start with --")
-  if not any(x.startswith(("-v", "--v")) for x in sys.argv[1:]):
-    logging.set_verbosity(logging.WARNING)  # Orbax tells every read
+def _config_path(argv: Sequence[str]) -> str | None:
+  for argument, after in zip(argv, [*argv[1:], ""], strict=True):
+    name, given, value = argument.partition("=")
+    if name in ("--config", "-config"):
+      return value if given else after
+  return None
+
+
+def _origin(error: BaseException) -> str:
+  """Dig out what a config file said, from under what is wrapped around it."""
+  while "whilst parsing config file" in str(error) and error.__context__:
+    error = error.__context__
+  return str(error)
+
+
+def _unknown_key(path: str, argv: Sequence[str]) -> str:
+  """Name the first key that the configuration lacks, "" if it has all."""
+  config = flags.FLAGS["config"].parser.parse(path)
+  for argument in argv:
+    if not argument.startswith("--config."):
+      continue
+    value, where = config, "config"
+    for key in argument.partition("=")[0].split(".")[1:]:
+      if not isinstance(value, config_dict.ConfigDict):
+        return f"{where} is {value!r} and has no keys of its own, no {key!r}"
+      if key not in value:
+        near = difflib.get_close_matches(key, list(value), 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return f"{where} has no key {key!r}.{hint} It has {', '.join(value)}"
+      value, where = value[key], f"{where}.{key}"
+  return ""
+
+
+def _guarded(body: Callable[[list[str]], Any], given: list[str]) -> None:
   try:
-    body()
-  except (ValueError, FileNotFoundError, RuntimeError) as error:
-    if _is_ours(error):
-      _fail(str(error))
-    raise
+    body(given)
+  except (ValueError, OSError, RuntimeError) as error:
+    if _is_ours(error) and flags.FLAGS.verbosity <= logging.INFO:
+      fail(str(error))
+    raise  # with --verbosity=1 our own messages have their traceback as well
   except KeyboardInterrupt:
-    _fail("stopped; the same command goes on from here", code=130)
+    print("stopped; the same command goes on from here", file=sys.stderr)
+    sys.stdout.flush()
+    # At once: threads that compile or compute do not hear of it, and every
+    # file is written whole or not at all.
+    os._exit(130)
 
 
 def _is_ours(error: BaseException) -> bool:
@@ -69,26 +140,26 @@ def _is_ours(error: BaseException) -> bool:
   last = error.__traceback__
   while last is not None and last.tb_next is not None:
     last = last.tb_next
-  root = pathlib.Path(__file__).resolve().parents[1]
-  raised = pathlib.Path(last.tb_frame.f_code.co_filename) if last else root
-  return root in raised.parents and ".venv" not in raised.parts
+  raised = pathlib.Path(last.tb_frame.f_code.co_filename) if last else ROOT
+  return ROOT in raised.parents and ".venv" not in raised.parts
 
 
-def _fail(message: str, code: int = 2) -> None:
+def fail(message: str) -> NoReturn:
+  """Print one line to stderr and stop the program with status 2."""
   with contextlib.suppress(BrokenPipeError):
-    print(f"error: {message}", file=sys.stderr)
-  sys.exit(code)
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+  sys.exit(2)
 
 
 def config() -> dict[str, Any]:
   """Return the configuration as a plain dictionary of tuples and scalars."""
-  CONFIG.value.lock()
   return CONFIG.value.to_dict()
 
 
 def workdir() -> pathlib.Path:
   """Return the workdir."""
-  return pathlib.Path(WORKDIR.value)
+  require("workdir")
+  return pathlib.Path(str(WORKDIR.value))
 
 
 def command() -> str:
@@ -100,5 +171,4 @@ def stage(upto: str) -> None:
   """Run a study up to one of its stages and print where the result is."""
   from hybridpriv import study  # after the flags: JAX takes seconds to load
 
-  result = study.run(config(), workdir(), upto, command=command())
-  print(result)
+  print(study.run(config(), workdir(), upto, command=command()))

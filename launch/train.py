@@ -1,4 +1,8 @@
-"""Train the networks of a study; with --dry_run, print the stage table."""
+"""Train the networks of a study; with --dry_run, print the stage table.
+
+python launch/train.py --config=configs/spar_activity.py --workdir=runs/demo
+python launch/train.py --config=configs/lfw_gender.py --dry_run
+"""
 
 import program
 from absl import flags
@@ -6,39 +10,49 @@ from absl import flags
 DRY_RUN = flags.DEFINE_bool(
   "dry_run", False, "print shape, parameters, MACs and bytes of every stage"
 )
-CLASSES = flags.DEFINE_integer("classes", 2, "logits of a --dry_run")
+CLASSES = flags.DEFINE_integer(
+  "classes", 2, "logits of a --dry_run, which reads no data", lower_bound=1
+)
 PROFILE = flags.DEFINE_list(
-  "profile_steps", None, "first and last step to profile, as in 10,20"
+  "profile_steps",
+  None,
+  "first and last step of the base training to profile, as in 10,20",
 )
 
 
-def main() -> None:
+def main(_: list[str]) -> None:
   """Train, or describe what would be trained."""
-  from hybridpriv import study
+  profile = _profile()
+  if not DRY_RUN.value:
+    program.require("workdir")
+  from hybridpriv import study  # after the flags: JAX takes seconds to load
 
   config = program.config()
   if DRY_RUN.value:
     print(study.describe(config, CLASSES.value))
     return
-  profile = None
-  if PROFILE.value:
-    if len(PROFILE.value) != 2 or not all(x.isdigit() for x in PROFILE.value):
-      raise ValueError(
-        f"--profile_steps is {','.join(PROFILE.value)!r}: give two step"
-        " numbers, as in 10,20"
-      )
-    profile = (int(PROFILE.value[0]), int(PROFILE.value[1]))
-  if not program.WORKDIR.value:
-    raise ValueError("--workdir is missing: name the folder of the study")
-  print(
-    study.run(
-      config,
-      program.workdir(),
-      "train",
-      command=program.command(),
-      profile=profile,
-    )
+  result = study.run(
+    config,
+    program.workdir(),
+    "train",
+    command=program.command(),
+    profile=profile,
   )
+  print(result)
+
+
+def _profile() -> tuple[int, int] | None:
+  """Read the steps to profile."""
+  if not PROFILE.value:
+    return None
+  given = ",".join(PROFILE.value)
+  steps = [int(x) for x in PROFILE.value if x.isdigit()]
+  if len(steps) != 2 or len(PROFILE.value) != 2 or not 0 < steps[0] <= steps[1]:
+    program.fail(
+      f"--profile_steps is {given!r}: give the first and the last step, counted"
+      " from 1, as in 10,20"
+    )
+  return steps[0], steps[1]
 
 
 if __name__ == "__main__":

@@ -56,17 +56,16 @@ def read(workdirs: Sequence[pathlib.Path]) -> list[Study]:
   """Read audited workdirs.
 
   Args:
-    workdirs: at least two studies' folders.
+    workdirs: studies' folders.
 
   Raises:
-    ValueError: for fewer than two, or one given twice.
+    ValueError: for one given twice.
     FileNotFoundError: when one has not been audited.
   """
   paths = [pathlib.Path(w).resolve() for w in workdirs]
-  if len(paths) < 2 or len(set(paths)) < len(paths):
+  if len(set(paths)) < len(paths):
     raise ValueError(
-      f"got workdirs {[str(w) for w in workdirs]}; expected at least two, each "
-      "once"
+      f"got workdirs {[str(w) for w in workdirs]}; expected each once"
     )
   depth = 1
   while len({path.parts[-depth:] for path in paths}) < len(paths):
@@ -92,6 +91,10 @@ def write(workdirs: Sequence[pathlib.Path], out: pathlib.Path) -> pathlib.Path:
     FileNotFoundError: when one has not been audited.
   """
   studies = read(workdirs)
+  if len(studies) < 2:
+    raise ValueError(
+      f"got workdirs {[str(w) for w in workdirs]}; expected at least two"
+    )
   out = pathlib.Path(out)
   out.parent.mkdir(parents=True, exist_ok=True)
   return card.publish(functools.partial(_page, studies), out)

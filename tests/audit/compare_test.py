@@ -92,9 +92,14 @@ def test_latex_escapes_what_latex_reads():
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_fewer_than_two_workdirs_are_an_error(workdirs, number):
+def test_fewer_than_two_workdirs_cannot_be_compared(workdirs, number, tmp_path):
   with pytest.raises(ValueError, match="at least two"):
-    compare.read(workdirs[:number])
+    compare.write(workdirs[:number], tmp_path / "out")
+
+
+def test_one_workdir_has_tables(workdirs):
+  assert compare.to_csv(workdirs[:1]).count("\n") > 1
+  assert "tabular" in compare.to_latex(workdirs[:1])
 
 
 def test_one_workdir_twice_is_an_error(workdirs):
