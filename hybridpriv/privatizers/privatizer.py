@@ -117,7 +117,12 @@ def program(privatizer: Privatizer) -> Hashable:
 def _code(function: Callable[..., Any]) -> Hashable:
   """Identify a function by its code and what it closes over."""
   cells = getattr(function, "__closure__", None) or ()
-  values = tuple(cell.cell_contents for cell in cells)
+  values = tuple(
+    _code(cell.cell_contents)
+    if callable(cell.cell_contents)
+    else cell.cell_contents
+    for cell in cells
+  )
   try:
     hash(values)
     return (function.__code__, function.__defaults__, values)

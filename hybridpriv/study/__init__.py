@@ -5,6 +5,7 @@ skips what the workdir already holds, and goes on where it was stopped.
 """
 
 import contextlib
+import json
 import pathlib
 import time
 from collections.abc import Iterator, Mapping
@@ -55,7 +56,7 @@ def run(
   }
   wanted = STAGES[: STAGES.index(upto) + 1]
   with workdir.claim(folder):
-    workdir.record(folder, config)
+    workdir.check(folder, config)
     if results[upto].exists():
       say(f"{upto}: done before, see {results[upto]}")
       return results[upto]
@@ -101,8 +102,12 @@ def prepare(config: Mapping[str, Any], folder: pathlib.Path) -> Setup:
       f" shape {data.inputs.shape[1:]}: ask for at most that much"
     )
   staged.describe(network, shape)  # the network must fit the input
+  # Only now: a study that cannot work leaves nothing in the way of the next.
+  workdir.record(folder, config)
   path = folder / "partition.json"
-  if not path.exists():
+  if path.exists():
+    folds = partition.from_json(json.loads(path.read_text()), data)
+  else:
     workdir.write_json(path, partition.to_json(folds, data))
   return Setup(config, roles, data, tuple(folds), network, folder)
 

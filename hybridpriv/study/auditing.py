@@ -196,7 +196,8 @@ def _run_all(
   )
 
   def run(task: Task) -> dict[tuple[int, int], engine.Outcome]:
-    digest = hashlib.sha256(task.title.encode()).hexdigest()[:12]
+    own = f"{task.title} {task.group.names}"
+    digest = hashlib.sha256(own.encode()).hexdigest()[:12]
     path = setup.folder / "audit" / "parts" / f"{digest}.npz"
     if path.exists():
       bar.update(engine.num_jobs(task.attack, len(task.pairs), task.seeds))

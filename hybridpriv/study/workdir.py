@@ -17,6 +17,7 @@ import numpy as np
 
 import hybridpriv
 
+_LISTED = 8  # differences of two configurations that are named
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -29,10 +30,17 @@ def claim(folder: pathlib.Path) -> Iterator[None]:
   """Hold the workdir for this process.
 
   Raises:
-    Conflict: if another process holds it.
+    Conflict: if another process holds it, or it cannot be written.
   """
-  folder.mkdir(parents=True, exist_ok=True)
-  with (folder / ".lock").open("w") as file:
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / ".lock").open("w")
+  except OSError as error:
+    raise Conflict(
+      f"{folder} cannot be a workdir ({error.strerror}): name a folder that can"
+      " be written, --workdir=..."
+    ) from error
+  with lock as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -48,26 +56,32 @@ def plain(value: Any) -> Any:
   return json.loads(json.dumps(value))
 
 
-def record(folder: pathlib.Path, config: Mapping[str, Any]) -> None:
-  """Write `config.json`, or check that the study there is the same one.
+def check(folder: pathlib.Path, config: Mapping[str, Any]) -> None:
+  """Check that the study of the workdir, if there is one, is this one.
 
   Raises:
-    Conflict: if the workdir holds a study with another configuration.
+    Conflict: if it has another configuration.
   """
   path = folder / "config.json"
-  config = plain(config)
-  if path.exists():
-    changed = differences(json.loads(path.read_text())["config"], config)
-    if changed:
-      listed = "; ".join(
-        f"{k}: {a!r} there, {b!r} now" for k, (a, b) in changed.items()
-      )
-      raise Conflict(
-        f"{folder} holds a study with another configuration ({listed}): use"
-        " another --workdir, or remove this one"
-      )
+  if not path.exists():
     return
-  write_json(path, {"config": config, **environment()})
+  changed = differences(json.loads(path.read_text())["config"], plain(config))
+  if not changed:
+    return
+  listed = [f"{k}: {a!r} there, {b!r} now" for k, (a, b) in changed.items()]
+  if len(listed) > _LISTED:
+    listed = [*listed[:_LISTED], f"and {len(listed) - _LISTED} more"]
+  raise Conflict(
+    f"{folder} holds a study with another configuration"
+    f" ({'; '.join(listed)}): use another --workdir, or remove this one"
+  )
+
+
+def record(folder: pathlib.Path, config: Mapping[str, Any]) -> None:
+  """Write `config.json`, once for a workdir: whose study this is."""
+  path = folder / "config.json"
+  if not path.exists():
+    write_json(path, {"config": plain(config), **environment()})
 
 
 def differences(

@@ -58,7 +58,7 @@ def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
   Raises:
     ValueError: for any other shape of `values`.
   """
-  mask = mask.astype(jnp.float32)
+  mask = (mask > 0).astype(jnp.float32)
   if values.ndim == 0:
     return values
   if values.shape == (mask.shape[0],) * 2:
@@ -69,7 +69,7 @@ def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
       f" one value per sample {mask.shape}, per pair, or a scalar"
     )
   # where, not a product: a masked value may be infinite or NaN.
-  total = jnp.sum(jnp.where(mask > 0, values * mask, 0.0))
+  total = jnp.sum(jnp.where(mask > 0, values, 0.0))
   return total / jnp.maximum(jnp.sum(mask), 1.0)
 
 
@@ -79,21 +79,45 @@ def value(term: Term, context: Context) -> jax.Array:
   Raises:
     ValueError: if the term reads a name that the context lacks.
   """
-  arguments, mask = {}, context[term.mask]
-  for argument, name in term.inputs:
-    if name not in context:
-      raise ValueError(
-        f"term {term.name!r} reads {name!r}; the context has"
-        f" {sorted(k for k in context if not k.startswith('knobs/'))}"
-      )
-    arguments[argument] = context[name]
-    if name.startswith("labels/"):
-      # A label of -1 is not known: such a sample takes no part in this term.
-      mask = mask * (context[name] >= 0)
-      arguments[argument] = jnp.maximum(context[name], 0)
+  arguments, mask = read(context, term.inputs, term.mask, f"term {term.name!r}")
   for knob in term.knobs:
-    arguments[knob] = context[f"knobs/{term.name}/{knob}"]
+    arguments[knob] = _find(context, f"knobs/{term.name}/{knob}", f"term {term.name!r}")
   return masked_mean(term.function(**arguments), mask)
+
+
+def read(
+  context: Context, inputs: Sequence[tuple[str, str]], mask: str, who: str
+) -> tuple[dict[str, jax.Array], jax.Array]:
+  """Take a function's arguments out of the context.
+
+  A label of -1 is not known: the mask loses such a sample, and the function
+  gets label 0 for it.
+
+  Args:
+    context: named arrays.
+    inputs: pairs (argument, name in the context).
+    mask: context name of the mask [b].
+    who: who asks, for the error.
+
+  Returns:
+    (arguments, mask [b]).
+
+  Raises:
+    ValueError: if the context lacks a name.
+  """
+  counts, arguments = _find(context, mask, who) > 0, {}
+  for argument, name in inputs:
+    arguments[argument] = _find(context, name, who)
+    if name.startswith("labels/"):
+      counts &= arguments[argument] >= 0
+      arguments[argument] = jnp.maximum(arguments[argument], 0)
+  return arguments, counts
+
+
+def _find(context: Context, name: str, who: str) -> jax.Array:
+  if name not in context:
+    raise ValueError(f"{who} reads {name!r}; the context has {sorted(context)}")
+  return context[name]
 
 
 def evaluate(
@@ -113,7 +137,7 @@ def evaluate(
   values: dict[str, jax.Array] = {}
   for term in terms:
     values[term.name] = value(term, context)
-    weight = context[f"knobs/{term.name}/weight"]
+    weight = _find(context, f"knobs/{term.name}/weight", f"term {term.name!r}")
     if term.schedule is not None:
       weight = weight * term.schedule(step)
     totals[term.player] = (

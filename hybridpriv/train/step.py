@@ -209,8 +209,10 @@ def make_step(
       totals, values = objective.evaluate(spec.terms, context, state.step)
       metrics = dict(values)
       for monitor in spec.monitors:
-        arguments = {a: context[name] for a, name in monitor.inputs}
-        found = monitor.function(**arguments, mask=context["mask"])
+        arguments, mask = objective.read(
+          context, monitor.inputs, "mask", f"monitor {monitor.name!r}"
+        )
+        found = monitor.function(**arguments, mask=mask)
         metrics |= {f"{monitor.name}/{k}": v for k, v in found.items()}
       if player not in totals:
         raise ValueError(

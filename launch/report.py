@@ -1,0 +1,57 @@
+"""Draw the report of an audited study again, or compare several studies.
+
+  python launch/report.py runs/demo
+  python launch/report.py runs/one runs/two --out=runs/comparison --csv --latex
+
+Workdirs are arguments without a dash; --workdir names one as well. With
+--config, as for the other programs, what is missing is run first.
+"""
+
+import pathlib
+
+import program
+from absl import flags
+
+OUT = flags.DEFINE_string(
+  "out", "comparison", "folder for the comparison of several workdirs"
+)
+CSV = flags.DEFINE_bool(
+  "csv", False, "also write every measurement, measurements.csv"
+)
+LATEX = flags.DEFINE_bool(
+  "latex", False, "also write a table for LaTeX (booktabs), embeddings.tex"
+)
+
+
+def main(given: list[str]) -> None:
+  """Draw one report, or a comparison."""
+  workdirs = [pathlib.Path(w) for w in given]
+  if program.WORKDIR.value:
+    workdirs.append(program.workdir())
+  if not workdirs:
+    program.require("workdir")
+  if program.CONFIG.value is not None:
+    if len(workdirs) > 1:
+      program.fail("--config belongs to one study: name one workdir")
+    from hybridpriv import study
+
+    study.run(program.config(), workdirs[0], "audit", command=program.command())
+  from hybridpriv.audit import card, compare
+
+  if len(workdirs) == 1:
+    page = card.write(workdirs[0])
+  else:
+    page = compare.write(workdirs, pathlib.Path(OUT.value))
+  print(page)
+  for wanted, name, table in (
+    (CSV.value, "measurements.csv", compare.to_csv),
+    (LATEX.value, "embeddings.tex", compare.to_latex),
+  ):
+    if wanted:
+      path = page.with_name(name)
+      path.write_text(table(workdirs))
+      print(path)
+
+
+if __name__ == "__main__":
+  program.start(main, takes="workdirs")
