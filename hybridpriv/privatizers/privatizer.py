@@ -126,7 +126,7 @@ def _code(function: Callable[..., Any]) -> Hashable:
   try:
     hash(values)
     return (function.__code__, function.__defaults__, values)
-  except (AttributeError, TypeError):
+  except (AttributeError, RecursionError, TypeError, ValueError):
     return function  # equal to itself only
 
 
