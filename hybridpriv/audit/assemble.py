@@ -7,7 +7,7 @@ import numpy as np
 
 from hybridpriv.audit import engine, problems, statistics
 
-INTERVAL = "95 % bootstrap over people, train seeds and attack seeds"
+_MANY = {"person": "people", "sample": "samples"}
 HEADLINE = "balanced_accuracy"
 
 
@@ -138,10 +138,25 @@ def measurement(
   floor: float,
   floor_of: str,
   auxiliary: str,
+  unit: str = "person",
   num_queries: int = 1,
   **more: Any,
 ) -> dict[str, Any]:
-  """Make one measurement of the public results format."""
+  """Make one measurement of the public results format.
+
+  Args:
+    target: the label or goal.
+    attack: "family.function", "" for utility.
+    metric: its name.
+    table: the scores by seed, person and class.
+    chance: value of an attacker that sees nothing.
+    floor: value of one that sees only what the service must learn.
+    floor_of: what that attacker sees.
+    auxiliary: the attacker's own data, in words.
+    unit: what the interval counts as one, "person" or "sample".
+    num_queries: codes of one input that are joined.
+    **more: further fields.
+  """
   low, high = statistics.interval(table)
   return {
     "target": target,
@@ -150,8 +165,10 @@ def measurement(
     "value": statistics.value(table),
     "low": low,
     "high": high,
-    "interval": INTERVAL,
-    "unit": "person",
+    "interval": (
+      f"95 % bootstrap over {_MANY[unit]}, train seeds and attack seeds"
+    ),
+    "unit": unit,
     "chance": chance,
     "floor": floor,
     "floor_of": floor_of,

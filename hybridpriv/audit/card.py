@@ -7,7 +7,9 @@ Reads `audit/results.json`, `audit/codes.npz` and `metrics.jsonl`; writes
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import json
 import pathlib
 import shutil
 from collections.abc import Callable, Iterable
@@ -48,12 +50,21 @@ def write(workdir: pathlib.Path) -> pathlib.Path:
     ValueError: when its results break the format.
   """
   workdir = pathlib.Path(workdir)
-  results = results_lib.read(workdir)
+  results = _with_times(results_lib.read(workdir), workdir)
 
   def build(folder: pathlib.Path) -> page.Page:
     return _page(results, workdir, folder)
 
   return publish(build, workdir / "report")
+
+
+def _with_times(results: Results, workdir: pathlib.Path) -> Results:
+  """Add the time of the stages that were not over when results were written."""
+  path = workdir / "seconds.json"
+  if not path.is_file():
+    return results
+  study = {**results.study, "seconds": json.loads(path.read_text())}
+  return dataclasses.replace(results, study=study)
 
 
 def publish(

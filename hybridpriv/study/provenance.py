@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hybridpriv.data import partition
-from hybridpriv.study import training
+from hybridpriv.study import training, workdir
 from hybridpriv.study.setup import Setup
 
 
@@ -53,6 +53,7 @@ def describe(setup: Setup) -> dict[str, Any]:
       for name in config["trainings"]
     },
     "config": record["config"],
+    "seconds": workdir.seconds(setup.folder),  # of the stages before
   }
 
 

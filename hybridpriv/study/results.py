@@ -75,6 +75,11 @@ def _floor(
   return best
 
 
+def _unit(setup: Setup) -> str:
+  """Say what an interval counts as one."""
+  return "sample" if setup.data.identity is None else "person"
+
+
 def _auxiliary(setup: Setup, question: assemble.Question) -> str:
   if question.kind == "identity":
     return "a gallery of each audit person: labelled samples of the same people"
@@ -134,6 +139,7 @@ def draw_up(
                 floor=value,
                 floor_of=source,
                 auxiliary=_auxiliary(setup, question),
+                unit=_unit(setup),
                 num_queries=num,
                 validation=score,
                 knobs=knobs,
@@ -235,7 +241,8 @@ def _utility(
             chance=float(chance),
             floor=float(chance),
             floor_of="chance",
-            auxiliary="people the network never saw",
+            auxiliary="none: right answers on what the network never saw",
+            unit=_unit(setup),
             validation=validation["validation_utility"],
           ),
           table,
@@ -276,6 +283,7 @@ def _rank_row(
       floor=float(1 - share @ ceilings),
       floor_of="desired label",
       auxiliary="the clean codes of all candidates, the true one among them",
+      unit=_unit(setup),
       validation=statistics.value(table),
       knobs={},
     ),
@@ -333,6 +341,7 @@ def controls(
           floor=chance,
           floor_of="chance",
           auxiliary=_auxiliary(setup, question),
+          unit=_unit(setup),
           validation=score,
           knobs=knobs,
         )

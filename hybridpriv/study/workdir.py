@@ -143,9 +143,14 @@ def write_arrays(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
   fresh.replace(path)
 
 
-def add_seconds(folder: pathlib.Path, stage: str, seconds: float) -> None:
-  """Add to the time a stage has taken, over all its starts."""
+def seconds(folder: pathlib.Path) -> dict[str, float]:
+  """Read the time that each stage has taken so far."""
   path = folder / "seconds.json"
-  spent = json.loads(path.read_text()) if path.exists() else {}
-  spent[stage] = round(spent.get(stage, 0.0) + seconds, 1)
-  write_json(path, spent)
+  return json.loads(path.read_text()) if path.exists() else {}
+
+
+def add_seconds(folder: pathlib.Path, stage: str, more: float) -> None:
+  """Add to the time a stage has taken, over all its starts."""
+  spent = seconds(folder)
+  spent[stage] = round(spent.get(stage, 0.0) + more, 1)
+  write_json(folder / "seconds.json", spent)
