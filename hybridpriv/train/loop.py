@@ -81,11 +81,18 @@ def fit(
   """
   if vmapped is None:
     vmapped = mesh_lib.vmaps_replicas()
-  groups = [list(replicas)] if vmapped else [[r] for r in replicas]
-  states: list[TrainState] = []
-  for group in groups:
-    states += _fit_group(step, group, schedule, writer, vmapped, profile_folder)
-  return states
+  groups: dict[int, list[int]] = {}
+  for i, replica in enumerate(replicas):
+    # A kill between two saves leaves replicas at different steps: those that
+    # stopped together go on together.
+    start = checkpoints.latest_step(replica.folder) or 0
+    groups.setdefault(start if vmapped else i, []).append(i)
+  states: dict[int, TrainState] = {}
+  for members in groups.values():
+    group = [replicas[i] for i in members]
+    final = _fit_group(step, group, schedule, writer, vmapped, profile_folder)
+    states.update(zip(members, final, strict=True))
+  return [states[i] for i in range(len(replicas))]
 
 
 def compile_step(step: Callable[..., Any], *, vmapped: bool) -> Any:
@@ -108,16 +115,13 @@ def _fit_group(
     if vmapped
     else lambda trees: trees[0]
   )
+  start = checkpoints.latest_step(group[0].folder) or 0
+  states = [
+    checkpoints.restore(r.folder, r.state) if start else r.state for r in group
+  ]
   # The step gives its state away; what the caller passed stays the caller's.
-  state = jax.tree.map(
-    jax.numpy.copy,
-    mesh_lib.replicate(stack([r.state for r in group]), mesh),
-  )
+  state = jax.tree.map(jax.numpy.copy, mesh_lib.replicate(stack(states), mesh))
   key = mesh_lib.replicate(stack([r.key for r in group]), mesh)
-  folder = group[0].folder
-  start = checkpoints.latest_step(folder) or 0
-  if start:
-    state = checkpoints.restore(folder, state)
   for replica in group:
     writer.rewind(replica.run, start)
 
@@ -135,17 +139,21 @@ def _fit_group(
     total=end, initial=start, desc=name, leave=False, disable=None, unit="step"
   )
   batch = next_batch(start) if start < end else None
+  first, final = schedule.profile or (0, 0)
+  profiling = False
   for number in range(start + 1, end + 1):
-    if schedule.profile and number == schedule.profile[0]:
+    if first <= number <= final and not profiling:
       jax.profiler.start_trace(str(profile_folder))
+      profiling = True
     state, metrics = step(state, batch, key)
     if number < end:
       # Prepared while the device works: calls return before they are done.
       batch = next_batch(number)
-    if schedule.profile and number == schedule.profile[1]:
+    last = number == end
+    if profiling and (number == final or last):
       jax.block_until_ready(metrics)
       jax.profiler.stop_trace()
-    last = number == end
+      profiling = False
     checkpoint = last or number % schedule.checkpoint_every == 0
     log = number % schedule.log_every == 0
     if checkpoint or log or number % schedule.evaluate_every == 0:
@@ -154,10 +162,11 @@ def _fit_group(
       _log(group, writer, number, metrics, state if evaluate else None)
       bar.set_postfix(loss=float(np.mean(jax.device_get(metrics["loss"]))))
     if checkpoint:
-      checkpoints.save(folder, number, state)
+      for replica, own in zip(group, _unstack(state, group), strict=True):
+        checkpoints.save(replica.folder, number, own)
     bar.update()
   bar.close()
-  return _unstack(state, group) if vmapped else [state]
+  return _unstack(state, group)
 
 
 def _unstack(state: TrainState, group: Sequence[Replica]) -> list[TrainState]:

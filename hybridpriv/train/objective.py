@@ -81,7 +81,9 @@ def value(term: Term, context: Context) -> jax.Array:
   """
   arguments, mask = read(context, term.inputs, term.mask, f"term {term.name!r}")
   for knob in term.knobs:
-    arguments[knob] = _find(context, f"knobs/{term.name}/{knob}", f"term {term.name!r}")
+    arguments[knob] = _find(
+      context, f"knobs/{term.name}/{knob}", f"term {term.name!r}"
+    )
   return masked_mean(term.function(**arguments), mask)
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from hybridpriv.networks import staged
 from hybridpriv.privatizers import privatizer as privatizer_lib
 from hybridpriv.train import augment as augment_lib
 from hybridpriv.train import objective
@@ -278,13 +279,19 @@ def initialise(
   knobs: Mapping[str, float],
   constants: Mapping[str, Any],
 ) -> TrainState:
-  """Draw the parameters of all players and start at step 0."""
+  """Draw the parameters of all players and start at step 0.
+
+  With `spec.start` the state holds the stages after it only.
+  """
 
   @jax.jit
   def draw(key: jax.Array) -> Any:
     return spec.network.init(key, jnp.zeros((1, *spec.shape)), train=False)
 
-  variables = dict(draw(state_lib.stream(key, "init")))
+  variables = draw(state_lib.stream(key, "init"))
+  if spec.start is not None:
+    _, variables = staged.split_variables(variables, spec.network, spec.start)
+  variables = dict(variables)
   params = {DEFENDER: variables.pop("params")}
   state = state_lib.create(params, variables, spec.optimizers, knobs, constants)
   return add_players(spec, key, state)
@@ -298,12 +305,18 @@ def add_players(spec: Spec, key: jax.Array, state: TrainState) -> TrainState:
     "inputs": jnp.zeros((1, *spec.shape)),
     "mask": jnp.ones(1),
   }
+
+  def look(key: jax.Array) -> Any:
+    # The state may hold the later stages only, so the whole network is made.
+    held = dict(spec.network.init(key, batch["inputs"], train=False))
+    own = {DEFENDER: held.pop("params")}
+    full = dataclasses.replace(state, params=own, model_state=held)
+    return forward(whole, own, full, batch, key, train=False)[0]
+
   for player in spec.players:
     if player.name in params:
       continue
-    context = jax.eval_shape(
-      lambda: forward(whole, state.params, state, batch, key, train=False)[0]
-    )
+    context = jax.eval_shape(look, key)
     example = jnp.zeros(context[player.input].shape)
     params[player.name] = player.network.init(
       state_lib.stream(key, player.name), example
