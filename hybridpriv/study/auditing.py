@@ -216,13 +216,14 @@ def _run_all(
       _save_part(path, task.title, found)
     return _read_part(path)
 
-  with bar, concurrent.futures.ThreadPoolExecutor(2) as pool:
+  pool = concurrent.futures.ThreadPoolExecutor(2)
+  with bar:
     waiting = [pool.submit(run, task) for task in tasks]
     try:
       return [future.result() for future in waiting]
-    except BaseException:
-      pool.shutdown(cancel_futures=True)
-      raise
+    finally:
+      # Attacks under way cannot be stopped; who presses Ctrl-C does not wait.
+      pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _sort(
