@@ -67,7 +67,7 @@ def crop_mirror(
     )
   place, flip = jax.random.split(key)
   room = jnp.asarray(
-    [h - w for h, w in zip(inputs.shape[1:], shape, strict=True)]
+    [[h - w for h, w in zip(inputs.shape[1:], shape, strict=True)]]
   )
   corner = jax.random.randint(place, (inputs.shape[0], room.size), 0, room + 1)
   cut = jax.vmap(lambda x, at: jax.lax.dynamic_slice(x, at, shape))(

@@ -234,7 +234,7 @@ def make_step(
       params[player] = optax.apply_updates(own, updates)
       prefix = "" if player == DEFENDER else f"{player}/"
       metrics[f"{prefix}loss"] = loss
-      metrics[f"{prefix}gradient_norm"] = optax.global_norm(grads)
+      metrics[f"{prefix}gradient_norm"] = optax.tree.norm(grads)
       finite &= jnp.isfinite(loss) & jnp.isfinite(
         metrics[f"{prefix}gradient_norm"]
       )
