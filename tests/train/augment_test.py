@@ -1,0 +1,84 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hybridpriv.train import augment
+
+# Every pixel tells its row and column, and every image its number.
+GRID = np.arange(7)[:, None] * 10 + np.arange(8)[None]
+IMAGES = np.repeat(GRID[None, :, :, None], 200, axis=0).astype(np.uint8)
+
+
+def test_the_centre_is_the_middle():
+  cut = augment.centre(jnp.asarray(IMAGES[:2]), shape=(3, 4, 1))
+  assert cut.dtype == jnp.uint8
+  np.testing.assert_array_equal(cut, IMAGES[:2, 2:5, 2:6])
+  same = augment.centre(jnp.asarray(IMAGES[:2]), shape=(7, 8, 1))
+  np.testing.assert_array_equal(same, IMAGES[:2])
+
+
+def test_crops_lie_everywhere_and_half_of_them_are_mirrored(key):
+  cut = augment.crop_mirror(key, jnp.asarray(IMAGES), shape=(5, 5, 1))
+  assert cut.shape == (200, 5, 5, 1) and cut.dtype == jnp.uint8
+  cut = np.asarray(cut)[..., 0].astype(int)
+  mirrored = cut[:, 0, 0] > cut[:, 0, -1]
+  straight = np.where(mirrored[:, None, None], cut[:, :, ::-1], cut)
+  corner = straight[:, 0, 0]
+  # Each is a window of the image: its corner says which.
+  window = GRID[:5, :5][None] + corner[:, None, None]
+  np.testing.assert_array_equal(straight, window)
+  assert set(corner) == {10 * i + j for i in range(3) for j in range(4)}
+  assert 70 <= mirrored.sum() <= 130  # four standard deviations
+
+
+def test_crops_are_a_function_of_the_key(key):
+  def cut(key):
+    return augment.crop_mirror(key, jnp.asarray(IMAGES), shape=(5, 5, 1))
+
+  np.testing.assert_array_equal(cut(key), cut(key))
+  assert np.any(cut(key) != cut(jax.random.key(1)))
+
+
+def test_jitter_scales_and_shifts_every_channel_of_a_window_alike(key):
+  rng = np.random.default_rng(0)
+  windows = rng.normal(size=(400, 9, 2)).astype(np.float32)
+  found = augment.jitter(key, jnp.asarray(windows), shape=(9, 2))
+  assert found.shape == windows.shape
+  # The first differences lose the shift; their ratio is the gain.
+  ratio = np.diff(found, axis=1) / np.diff(windows, axis=1)
+  gain = np.median(ratio, axis=1, keepdims=True)
+  shift = np.asarray(found) - gain * windows
+  np.testing.assert_allclose(shift, shift[:, :1] + 0 * shift, atol=1e-3)
+  np.testing.assert_allclose(np.std(np.log(gain)), 0.15, rtol=0.15)
+  np.testing.assert_allclose(np.std(shift[:, 0]), 0.1, rtol=0.15)
+
+
+@pytest.mark.parametrize(
+  "function",
+  [
+    augment.centre,
+    lambda inputs, shape: augment.crop_mirror(
+      jax.random.key(0), inputs, shape=shape
+    ),
+    lambda inputs, shape: augment.jitter(
+      jax.random.key(0), inputs, shape=shape
+    ),
+  ],
+)
+@pytest.mark.parametrize(
+  "shape, message",
+  [
+    ((7, 9, 1), "too small for a network that takes"),
+    ((7, 8, 3), "same number of axes and channels"),
+    ((7, 8), "same number of axes and channels"),
+  ],
+)
+def test_inputs_that_do_not_fit_are_one_clear_error(function, shape, message):
+  with pytest.raises(ValueError, match=message):
+    function(jnp.asarray(IMAGES[:2]), shape=shape)
+
+
+def test_signals_are_not_mirrored(key):
+  with pytest.raises(ValueError, match="signals have augment.jitter"):
+    augment.crop_mirror(key, jnp.zeros((2, 9, 3)), shape=(8, 3))

@@ -1,0 +1,96 @@
+"""A network that compiles in no time, and trainings of it."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from hybridpriv.losses import classification
+from hybridpriv.networks import staged
+from hybridpriv.train import objective
+from hybridpriv.train import step as step_lib
+
+SHAPE = (4, 2)
+CLASSES = 3
+
+
+class Tiny(staged.Staged):
+  """Three dense stages; batch statistics in the first two, if wanted."""
+
+  norm: bool = False
+  dropout: float = 0.0
+
+  def stage_names(self):
+    return ("one", "two", "three")
+
+  def stage(self, name, x, *, train):
+    if name == "three":
+      return nn.Dense(self.num_classes, name="dense")(x)
+    x = nn.Dense(5, name="dense")(x.reshape((x.shape[0], -1)))
+    if self.norm:
+      x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+    return nn.Dropout(self.dropout, deterministic=not train)(nn.tanh(x))
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+  """A training: what it is, where it starts, what it is fed."""
+
+  spec: step_lib.Spec
+  state: Any
+  batch: Callable[..., dict[str, np.ndarray]]
+
+
+TASK = objective.Term(
+  "task",
+  classification.cross_entropy,
+  (("logits", "logits/answer"), ("labels", "labels/answer")),
+)
+
+
+def batch_of(number: int, size: int = 8) -> dict[str, np.ndarray]:
+  """Draw batch `number`: the answer is hidden in the inputs."""
+  rng = np.random.default_rng(number)
+  answer = rng.integers(CLASSES, size=size)
+  inputs = rng.normal(size=(size, *SHAPE)) + answer[:, None, None]
+  return {
+    "inputs": inputs.astype(np.float32),
+    "mask": np.ones(size, np.float32),
+    "labels/answer": answer.astype(np.int32),
+    "labels/person": (np.arange(size) % 2).astype(np.int32),
+  }
+
+
+@pytest.fixture(scope="session")
+def make() -> Callable[..., Made]:
+  """Returns a function that makes a training; it takes fields of `Spec`."""
+
+  def made(*, seed=0, knobs=None, law=None, norm=False, dropout=0.0, **fields):
+    fields = {
+      "network": Tiny(num_classes=CLASSES, norm=norm, dropout=dropout),
+      "answers": (("answer", CLASSES),),
+      "cut": "one",
+      "shape": SHAPE,
+      "optimizers": {"defender": optax.sgd(0.1)},
+      "terms": (TASK,),
+      **fields,
+    }
+    spec = step_lib.Spec(**fields)
+    constants = {"mean": jnp.zeros(2), "std": jnp.ones(2)}
+    if law is not None:
+      constants["privatizer"] = law
+    state = step_lib.initialise(
+      spec,
+      jax.random.key(seed),
+      knobs={"task/weight": 1.0, **(knobs or {})},
+      constants=constants,
+    )
+    return Made(spec, state, batch_of)
+
+  return made
