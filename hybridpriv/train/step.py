@@ -318,9 +318,9 @@ def add_players(spec: Spec, key: jax.Array, state: TrainState) -> TrainState:
       continue
     context = jax.eval_shape(look, key)
     example = jnp.zeros(context[player.input].shape)
-    params[player.name] = player.network.init(
-      state_lib.stream(key, player.name), example
-    )["params"]
+    draw = jax.jit(player.network.init)
+    drawn = draw(state_lib.stream(key, player.name), example)
+    params[player.name] = drawn["params"]
     opt_state[player.name] = spec.optimizers[player.name].init(
       params[player.name]
     )

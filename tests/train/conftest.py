@@ -14,6 +14,7 @@ from flax import linen as nn
 from hybridpriv.losses import classification
 from hybridpriv.networks import staged
 from hybridpriv.train import objective
+from hybridpriv.train import state as state_lib
 from hybridpriv.train import step as step_lib
 
 SHAPE = (4, 2)
@@ -70,8 +71,10 @@ def batch_of(number: int, size: int = 8) -> dict[str, np.ndarray]:
 @pytest.fixture(scope="session")
 def make() -> Callable[..., Made]:
   """Returns a function that makes a training; it takes fields of `Spec`."""
+  # Parameters are drawn once: that is most of what a test would compile.
+  drawn: dict[Any, Any] = {}
 
-  def made(*, seed=0, knobs=None, law=None, norm=False, dropout=0.0, **fields):
+  def made(*, knobs=None, law=None, norm=False, dropout=0.0, **fields):
     fields = {
       "network": Tiny(num_classes=CLASSES, norm=norm, dropout=dropout),
       "answers": (("answer", CLASSES),),
@@ -82,14 +85,22 @@ def make() -> Callable[..., Made]:
       **fields,
     }
     spec = step_lib.Spec(**fields)
-    constants = {"mean": jnp.zeros(2), "std": jnp.ones(2)}
-    if law is not None:
-      constants["privatizer"] = law
-    state = step_lib.initialise(
-      spec,
-      jax.random.key(seed),
-      knobs={"task/weight": 1.0, **(knobs or {})},
-      constants=constants,
+    kind = norm, spec.start, tuple(p.name for p in spec.players)
+    if kind not in drawn:
+      drawn[kind] = step_lib.initialise(
+        dataclasses.replace(spec, privatizer=None),
+        jax.random.key(0),
+        knobs={},
+        constants={"mean": jnp.zeros(2), "std": jnp.ones(2)},
+      )
+    first = drawn[kind]
+    extra = {} if law is None else {"privatizer": law}
+    state = state_lib.create(
+      first.params,
+      first.model_state,
+      spec.optimizers,
+      {"task/weight": 1.0, **(knobs or {})},
+      {**first.constants, **extra},
     )
     return Made(spec, state, batch_of)
 
