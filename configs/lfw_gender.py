@@ -30,19 +30,22 @@ def get_config(variant: str = "full"):
     }
   }
   c.data.size = 72  # pixels kept of the central square below
-  c.data.crop = 112  # pixels of the picture: a tight face
+  c.data.crop = 144  # pixels of the picture: the face with its hair
   c.data.max_samples = 0
   c.partition.min_audit = 20
   c.partition.cap = 50
-  c.partition.fractions = (0.7, 0.1, 0.2, 0.1)  # the last is not used
+  c.partition.fractions = (0.78, 0.08, 0.14, 0.1)  # the last is not used
   c.input_shape = (64, 64, 3)
   c.network.function = "vgg.vgg16"
   c.network.width = 0.25
   c.network.norm = "batch"
   c.cut = "conv5_1"
-  c.train.base.steps = 1500
+  c.train.base.steps = 1800
+  c.train.base.optimizer.name = "adamw"
+  c.train.base.optimizer.weight_decay = 0.02
+  c.train.base.optimizer.warmup_steps = 100
   c.train.base.augment = "crop_mirror"
-  c.train.finetune.steps = 400
+  c.train.finetune.steps = 300
   c.train.finetune.start = "pool3"
   c.privatizers.noise.sigma = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
   if variant == "small":

@@ -162,10 +162,13 @@ def project(code: np.ndarray) -> tuple[np.ndarray, float]:
   flat = flat - flat.mean(0)
   if flat.shape[1] < 2:
     flat = np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))
-  _, values, directions = np.linalg.svd(flat, full_matrices=False)
-  total = np.square(values).sum()
-  share = np.square(values[:2]).sum() / total if total > 0 else 1.0
-  plane = flat @ directions[:2].T
+  # Of wide codes the inner products are few, of many codes the covariances.
+  wide = flat.shape[1] > len(flat)
+  values, vectors = np.linalg.eigh(flat @ flat.T if wide else flat.T @ flat)
+  values, vectors = np.maximum(values[:-3:-1], 0), vectors[:, :-3:-1]
+  total = np.square(flat).sum()
+  share = min(values.sum() / total, 1.0) if total > 0 else 1.0
+  plane = vectors * np.sqrt(values) if wide else flat @ vectors
   if plane.shape[1] < 2:
     plane = np.pad(plane, ((0, 0), (0, 1)))
   return plane, float(share)
