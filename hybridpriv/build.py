@@ -162,12 +162,19 @@ def network(config: Config, num_classes: int) -> Any:
   knobs = dict(config["network"])
   found = function(networks, knobs.pop("function"))
   built = call(found, {**knobs, "num_classes": num_classes}, "config.network")
-  for name in (config["cut"], config["train"]["finetune"]["start"]):
-    if name and name not in built.stage_names():
+  names = list(built.stage_names())
+  start = config["train"]["finetune"]["start"]
+  for name in (config["cut"], start):
+    if name not in names and (name or name == config["cut"]):
       raise ValueError(
         f"there is no stage {name!r} to cut at: the stages are"
-        f" {', '.join(built.stage_names())}"
+        f" {', '.join(names)}"
       )
+  if start and names.index(start) > names.index(config["cut"]):
+    raise ValueError(
+      f"config.train.finetune.start is {start!r}, which comes after the cut"
+      f" {config['cut']!r}: name the cut or a stage before it"
+    )
   return built
 
 
@@ -184,6 +191,8 @@ def terms(config: Config) -> tuple[list[objective.Term], dict[str, float]]:
     player = entry.pop("player", step_lib.DEFENDER)
     mask = entry.pop("mask", "mask")
     ramp = entry.pop("ramp_steps", 0)
+    if "weight" not in entry:
+      raise ValueError(f"config.objective.{name} has no weight: give it one")
     for label in _expand(inputs, roles(config).desired):
       own = name if label is None else f"{name}/{label}"
       if label == roles(config).desired[0] or label is None:
@@ -201,6 +210,28 @@ def terms(config: Config) -> tuple[list[objective.Term], dict[str, float]]:
       )
       knobs |= {f"{own}/{k}": float(v) for k, v in entry.items()}
   return built, knobs
+
+
+def copies(knobs: Mapping[str, float], name: str) -> list[str]:
+  """Name a knob and the same knob of its term's copies for further labels.
+
+  Args:
+    knobs: all knobs of the objective, see `terms`.
+    name: "<term>/<knob>" as trainings set it.
+
+  Raises:
+    ValueError: if there is no such knob.
+  """
+  term, _, knob = name.rpartition("/")
+  found = [
+    k for k in knobs if k.startswith(f"{term}/") and k.endswith(f"/{knob}")
+  ]
+  if not found:
+    raise ValueError(
+      f"config.trainings sets {name!r}, which is not in the objective: its"
+      f" knobs are {', '.join(knobs)}"
+    )
+  return found
 
 
 def _expand(inputs: Config, desired: Sequence[str]) -> Sequence[str | None]:
@@ -238,7 +269,8 @@ def players(
       num_classes=len(data_set.classes[entry["label"]]),
     )
     built.append(step_lib.Player(name, head, entry["input"]))
-    optimizers[name] = optimizer(entry["optimizer"], 1)
+    steps = config["train"]["finetune"]["steps"]
+    optimizers[name] = optimizer(entry["optimizer"], steps)
   return built, optimizers
 
 
@@ -275,10 +307,14 @@ def rows(config: Config) -> list[Row]:
       swept = dict(zip(grids, values, strict=True))
       where = f"config.privatizers.{embedding}"
       chain, stages = _chain(entry["chain"], {**knobs, **swept}, where)
-      suffix = "".join(f" {k}={v:g}" for k, v in swept.items())
+      suffix = "".join(f" {k}={_short(v)}" for k, v in swept.items())
       name = f"{training}/{embedding}{suffix}"
       built.append(Row(name, training, embedding, stages, chain))
   return built
+
+
+def _short(value: Any) -> str:
+  return f"{value:g}" if isinstance(value, (int, float)) else str(value)
 
 
 def _chain(names: Sequence[str], knobs: dict[str, Any], where: str) -> Any:

@@ -16,7 +16,7 @@ from hybridpriv.audit import card
 from hybridpriv.data import partition
 from hybridpriv.networks import staged
 from hybridpriv.study import auditing, fitting, training, workdir
-from hybridpriv.study.setup import Setup
+from hybridpriv.study.setup import Setup, trials
 from hybridpriv.train import metrics
 
 STAGES = ("train", "fit", "audit", "report")
@@ -86,8 +86,7 @@ def prepare(config: Mapping[str, Any], folder: pathlib.Path) -> Setup:
   Raises:
     ValueError: before any training, for data that do not fit.
   """
-  build.rows(config)  # a misspelt privatizer or attack is found out now
-  build.build_attacks(config["audit"]["attacks"], "config.audit.attacks")
+  _check_names(config)
   roles = build.roles(config)
   data = build.load_data(config)
   folds = build.folds(config, data)
@@ -110,6 +109,25 @@ def prepare(config: Mapping[str, Any], folder: pathlib.Path) -> Setup:
   else:
     workdir.write_json(path, partition.to_json(folds, data))
   return Setup(config, roles, data, tuple(folds), network, folder)
+
+
+def _check_names(config: Mapping[str, Any]) -> None:
+  """Find out now what is misspelt, and not after the training."""
+  build.rows(config)
+  audit, names = config["audit"], set()
+  for section in ("attacks", "floor_attacks"):
+    where = f"config.audit.{section}"
+    names |= {a.name for a in build.build_attacks(audit[section], where)}
+  unknown = sorted(set(audit["query_attacks"]) - names)
+  if unknown:
+    raise ValueError(
+      f"config.audit.query_attacks names {', '.join(unknown)}; the attacks are"
+      f" {', '.join(sorted(names))}"
+    )
+  _, knobs = build.terms(config)
+  for trial in trials(config):
+    for name, _ in trial.knobs:
+      build.copies(knobs, name)
 
 
 def _writer(setup: Setup) -> metrics.Writer:

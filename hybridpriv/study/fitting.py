@@ -309,7 +309,8 @@ def _retune(
   stored[index] = system.features(setup.data.inputs, index)
   for row in rows:
     own, state = _retunable(setup, fold, seed, system, row)
-    names = ("retune", privatizer_lib.program(row.privatizer))
+    law_of = privatizer_lib.program(row.privatizer)
+    names = ("retune", system.network, system.cut, law_of)
     if names not in _COMPILED:
       _COMPILED[names] = loop.compile_step(
         step_lib.make_step(own), vmapped=False
@@ -322,7 +323,7 @@ def _retune(
       evaluate=None,
       folder=_retune_folder(setup, fold, seed, row),
     )
-    schedule = training.schedule(setup.config, "retune")
+    schedule = training.schedule(setup.config, "retune", None)
     loop.fit(_COMPILED[names], [replica], schedule, writer, vmapped=False)
 
 

@@ -41,8 +41,8 @@ class Trial:
 
   @property
   def strength(self) -> float:
-    """Sum of the weights that it sets."""
-    return sum(v for k, v in self.knobs if k.endswith("/weight"))
+    """Sum of the sizes of the weights that it sets."""
+    return sum(abs(v) for k, v in self.knobs if k.endswith("/weight"))
 
 
 def trials(config: Mapping[str, Any]) -> list[Trial]:
@@ -75,17 +75,19 @@ def spec(setup: Setup, phase: str) -> step_lib.Spec:
   """Describe the training of a phase, "base", "finetune" or "retune"."""
   config = setup.config
   entry = config["train"][phase]
-  terms, _ = build.terms(config)
+  terms, knobs = build.terms(config)
   players, optimizers = build.players(config, setup.data)
   optimizers["defender"] = build.optimizer(entry["optimizer"], entry["steps"])
   if phase != "finetune":
-    # Here the network learns the question and nothing else: terms whose
-    # weight is 0 are left out of the program.
+    # Here the network learns the question, and adversaries do not take part:
+    # terms that read their answers, or weigh 0, are left out of the program.
+    theirs = tuple(f"{player.name}/" for player in players)
     terms = [
       t
       for t in terms
       if t.player == state_lib.DEFENDER
-      and config["objective"].get(t.name, {}).get("weight", 1)
+      and knobs[f"{t.name}/weight"]
+      and not any(name.startswith(theirs) for _, name in t.inputs)
     ]
     players = []
   return step_lib.Spec(

@@ -96,7 +96,7 @@ def _fold(
   }
   units = []
   for seed, state in zip(seeds, base, strict=True):
-    stored, start = _start(setup, fold, tune_spec, state)
+    stored, start = _start(setup, fold, seed, tune_spec, state)
     evaluate = _evaluate(setup, fold, tune_spec, stored)
     unit = pairs_lib.unit(setup, fold, tune_spec, start, stored)
     units.append(unit)
@@ -122,13 +122,24 @@ def _fold(
       )
       found = pairs_lib.measure(setup, fold, tune_spec, final, stored)
       pairs[trial.name].append(found)
-      if trial.strength and (warning := pairs_lib.degenerate(found)):
+      warning = pairs_lib.degenerate(found)
+      if warning and _moves_pairs(setup, trial):
         tqdm.tqdm.write(f"warning: {replica.run}: {warning}", file=sys.stderr)
   return {
     training: _choose(setup, training, utilities, pairs)
     | {"median_different_distance": units}
     for training in config["trainings"]
   }
+
+
+def _moves_pairs(setup: Setup, trial: Trial) -> bool:
+  """Tell whether a trial turns on a term that has a margin."""
+  _, knobs = build.terms(setup.config)
+  return any(
+    value and name.replace("/weight", "/margin") in knobs
+    for name, value in trial.knobs
+    if name.endswith("/weight")
+  )
 
 
 def _choose(
@@ -224,13 +235,16 @@ def _tunable(
 
 
 def _start(
-  setup: Setup, fold: int, tune: step_lib.Spec, base: state_lib.TrainState
+  setup: Setup,
+  fold: int,
+  seed: int,
+  tune: step_lib.Spec,
+  base: state_lib.TrainState,
 ) -> tuple[np.ndarray, state_lib.TrainState]:
   """Compute what fine-tuning reads, and the state it starts at.
 
   With a frozen prefix its output is computed once for all task people.
   """
-  seed = 0
   state = _tunable(setup, fold, seed, tune, base)
   if tune.start is None:
     return setup.data.inputs, state
@@ -258,7 +272,8 @@ def _with_knobs(
 ) -> state_lib.TrainState:
   """Set the knobs of a trial, turned from relative into absolute units."""
   knobs = {k: float(v) for k, v in build.terms(setup.config)[1].items()}
-  knobs |= dict(trial.knobs)
+  for name, value in trial.knobs:
+    knobs |= dict.fromkeys(build.copies(knobs, name), float(value))
   for name in [k for k in knobs if k.endswith("/margin")]:
     knobs[name] *= unit
     if setup.config["train"]["margin_unit"] != "raw":
