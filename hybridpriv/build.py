@@ -302,7 +302,11 @@ def rows(config: Config) -> list[Row]:
     config["trainings"], config["privatizers"].items()
   ):
     knobs = {k: v for k, v in entry.items() if k != "chain"}
-    grids = {k: v for k, v in knobs.items() if isinstance(v, (tuple, list))}
+    grids = {
+      k: sorted(v)  # from weak to strong
+      for k, v in knobs.items()
+      if isinstance(v, (tuple, list))
+    }
     for values in itertools.product(*grids.values()):
       swept = dict(zip(grids, values, strict=True))
       where = f"config.privatizers.{embedding}"

@@ -165,9 +165,7 @@ def measurement(
     "value": statistics.value(table),
     "low": low,
     "high": high,
-    "interval": (
-      f"95 % bootstrap over {_MANY[unit]}, train seeds and attack seeds"
-    ),
+    "interval": _interval_text(table, attack, unit),
     "unit": unit,
     "chance": chance,
     "floor": floor,
@@ -177,6 +175,19 @@ def measurement(
     "auxiliary": auxiliary,
     **more,
   }
+
+
+def _interval_text(table: statistics.Table, attack: str, unit: str) -> str:
+  """Say what was resampled: only what there is more than one of."""
+  train, other = table.sum.shape[:2]
+  learns = attack and attack != "rank.image"
+  levels = [_MANY[unit]]
+  levels += ["train seeds"] if train > 1 else []
+  second = "attack seeds" if learns else "draws of the noise"
+  levels += [second] if other > 1 else []
+  *most, last = levels
+  text = f"{', '.join(most)} and {last}" if most else last
+  return f"95 % bootstrap over {text}"
 
 
 def worst(

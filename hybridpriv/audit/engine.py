@@ -7,7 +7,6 @@ is tried with one seed; the best on attacker validation is then run with the
 other seeds.
 """
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -184,10 +183,14 @@ def attack_encoder(
     radius=lambda state, r: jnp.inf,
     is_random=True,
   )
+  noise = privatizer_lib.chain(stage)
+  if attack.applies and not attack.applies(noise):
+    raise ValueError(
+      f"{attack.name} needs the law of the noise, which an encoder does not"
+      " tell: use another attack"
+    )
   one = np.zeros(1, np.int32)
-  victim = Victims(
-    ["encoder"], one, inputs[None], ({},), privatizer_lib.chain(stage)
-  )
+  victim = Victims(["encoder"], one, inputs[None], ({},), noise)
   size = int(label.max()) + 1
   problem = problems_lib.Problem("label", 0, label, role, size, "attribute")
   found = attack_all(
@@ -252,14 +255,22 @@ def _job(
       key = jax.random.fold_in(key, number)
     fit_key, ask_key = jax.random.split(key)
     own = jax.tree.map(lambda x: x[problem], problems)
-    victim = attack_lib.Victim(codes, law, which, own.rows, noise, num_queries)
+    law = jax.tree.map(lambda x: x[which][None], law)
+
+    def sender(rows: jax.Array) -> attack_lib.Victim:
+      # Nothing but these rows: what is not here cannot be looked at.
+      own = codes[which, rows][None]
+      place, first = jnp.arange(rows.shape[0]), jnp.zeros([], jnp.int32)
+      return attack_lib.Victim(own, law, first, place, noise, num_queries)
+
+    victim = sender(own.rows)
     auxiliary = attack_lib.Auxiliary(
       own.label, own.train, own.validation, num_classes
     )
     attacker = attack.fit(fit_key, victim, auxiliary, knobs)
 
     def draw(key: jax.Array) -> tuple[jax.Array, ...]:
-      sent = sender.sample(key, jnp.arange(rows.shape[0]))
+      sent = asked.sample(key, jnp.arange(rows.shape[0]))
       right, ranks = rank.of_scores(attack.score(attacker, sent), label)
       return right, ranks, jnp.log(ranks)
 
@@ -267,7 +278,7 @@ def _job(
     held_out = auxiliary.validation_index
     rows = jnp.concatenate([own.rows[held_out], own.test_rows])
     label = jnp.concatenate([own.label[held_out], own.test_label])
-    sender = dataclasses.replace(victim, rows=rows)
+    asked = sender(rows)
     drawn = jax.lax.map(draw, jax.random.split(ask_key, draws))
     right, ranks, logs = jax.tree.map(lambda x: jnp.mean(x, axis=0), drawn)
     num = held_out.shape[0]

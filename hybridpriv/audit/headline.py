@@ -173,7 +173,7 @@ def sentence(point: Row, bare: Row | None, target: str) -> str:
   text = (
     f"**{target[:1].upper()}{target[1:]}.** At the operating point "
     f"({embeddings.title(point)}) no attack in this set did better than "
-    f"**{words.share(best.value)} %** {kind}"
+    f"**{words.share(best.value)} %** {kind} from one code of a sample"
   )
   if best is leak:
     text += f" {words.between(best.low, best.high)}; that was `{leak.attack}`"
@@ -191,7 +191,7 @@ def sentence(point: Row, bare: Row | None, target: str) -> str:
     }.get(leak.floor_of, leak.floor_of or "what the service must learn")
     text += (
       f"; an attacker that sees only {seen} gets {words.share(leak.floor)} %, "
-      "which no defence that keeps this answer can take away"
+      "which no defence that keeps these logits can take away"
     )
   was = bare.leakage_of(target) if bare else None
   if was and bare is not point:

@@ -89,14 +89,16 @@ def make(
   for target in targets:
     if target == data.identity:
       own = data.labels[target][audit]
-      people = np.unique(own)
-      label = np.searchsorted(people, own)
       ways = [(target, "time")]
       # Images are recordings of their own: there both ways are the same.
       if len(np.unique(data.recording[audit])) < len(audit):
         ways.append((ACROSS.format(target), "recording"))
       for name, by in ways:
         role = partition.closed_set(data, audit, seed=seed, by=by)
+        # People with too few samples for a gallery are no candidates.
+        people = np.unique(own[role == TRAIN])
+        known = np.isin(own, people)
+        label = np.where(known, np.searchsorted(people, own), -1)
         found.append(Problem(name, fold, label, role, len(people), "identity"))
     else:
       label = data.labels[target][audit]

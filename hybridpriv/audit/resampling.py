@@ -148,6 +148,11 @@ def slack(table: Table, level: float) -> tuple[float, float]:
   return lower, upper
 
 
+def smallest_class(*tables: Table) -> int:
+  """Count the people of the rarest class: they limit what is known."""
+  return min(int((t.count > 0).sum(0).min()) for t in tables)
+
+
 def percentiles(
   draws: np.ndarray, num_people: int, level: float
 ) -> tuple[float, float]:

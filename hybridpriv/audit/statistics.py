@@ -116,7 +116,9 @@ def interval(
   tables = [resampling.unnest(table)]
   (draws,) = resampling.replicates(tables, seed, resamples)
   centre = value(table)
-  low, high = resampling.percentiles(draws, len(table.people), level)
+  low, high = resampling.percentiles(
+    draws, resampling.smallest_class(*tables), level
+  )
   below, above = resampling.slack(tables[0], level)
   low = centre - math.hypot(max(centre - low, 0.0), below)
   high = centre + math.hypot(max(high - centre, 0.0), above)
@@ -151,7 +153,11 @@ def paired_difference(
   draws = resampling.replicates(tables, seed, resamples)
   slack = [resampling.slack(table, level) for table in tables]
   return _difference(
-    value(a) - value(b), draws[0] - draws[1], slack, len(a.people), level
+    value(a) - value(b),
+    draws[0] - draws[1],
+    slack,
+    resampling.smallest_class(*tables),
+    level,
   )
 
 
@@ -235,7 +241,7 @@ def at_equal_utility(
     points[0] - points[1],
     resampled[0] - resampled[1],
     slack,
-    len(leakages[0].people),
+    resampling.smallest_class(*tables),
     level,
   )
 

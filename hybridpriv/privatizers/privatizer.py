@@ -115,7 +115,13 @@ def program(privatizer: Privatizer) -> Hashable:
 
 
 def _code(function: Callable[..., Any]) -> Hashable:
-  """Identify a function by its code and what it closes over."""
+  """Identify a function of ours by its code and what it closes over.
+
+  Functions from elsewhere are known by themselves only: they may read globals
+  or the fields of an object.
+  """
+  if not str(getattr(function, "__module__", "")).startswith("hybridpriv."):
+    return function
   cells = getattr(function, "__closure__", None) or ()
   values = tuple(
     _code(cell.cell_contents)

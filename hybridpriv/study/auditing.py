@@ -7,9 +7,11 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import tqdm
 
+import hybridpriv
 from hybridpriv import build
 from hybridpriv.attacks import attack as attack_lib
 from hybridpriv.audit import controls, engine, problems
@@ -196,8 +198,7 @@ def _run_all(
   )
 
   def run(task: Task) -> dict[tuple[int, int], engine.Outcome]:
-    own = f"{task.title} {task.group.names}"
-    digest = hashlib.sha256(own.encode()).hexdigest()[:12]
+    digest = _digest(task, asked, setup.config["audit"]["draws"])
     path = setup.folder / "audit" / "parts" / f"{digest}.npz"
     if path.exists():
       bar.update(engine.num_jobs(task.attack, len(task.pairs), task.seeds))
@@ -224,6 +225,24 @@ def _run_all(
     finally:
       # Attacks under way cannot be stopped; who presses Ctrl-C does not wait.
       pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _digest(task: Task, asked: Asked, draws: int) -> str:
+  """Name a part by everything that its outcomes depend on."""
+  own = hashlib.sha256(hybridpriv.__version__.encode())
+  for value in (
+    task.title,
+    task.group.names,
+    task.pairs,
+    task.attack.grid,
+    task.seeds,
+    draws,
+  ):
+    own.update(repr(value).encode())
+  arrays = [task.group.codes, *problems.pad(asked)]
+  for array in (*arrays, *jax.tree.leaves(task.group.law)):
+    own.update(np.ascontiguousarray(array).tobytes())
+  return own.hexdigest()[:16]
 
 
 def _sort(

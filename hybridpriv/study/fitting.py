@@ -18,7 +18,7 @@ import numpy as np
 from hybridpriv import build
 from hybridpriv.networks import staged
 from hybridpriv.privatizers import privatizer as privatizer_lib
-from hybridpriv.study import training, workdir
+from hybridpriv.study import compiled, training, workdir
 from hybridpriv.study.setup import (
   Setup,
   balanced_accuracy,
@@ -54,26 +54,13 @@ class System:
   def features(self, inputs: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Run the client half on the samples at `index`."""
     client, _ = staged.split_variables(self.variables, self.network, self.cut)
-    run = _client(self.network, self.cut, self.shape)
+    run = compiled.stages(self.network, self.shape, None, self.cut)
     return features.compute(
       lambda x: run(client, self.constants, x), inputs, index
     )
 
 
 _COMPILED: dict[Any, Any] = {}
-
-
-def _client(network: Any, cut: str, shape: tuple[int, ...]) -> Any:
-  """Compile the client half once for all systems of one network."""
-  name = ("client", network, cut, shape)
-  if name not in _COMPILED:
-
-    def client(variables: Any, constants: Any, inputs: jax.Array) -> jax.Array:
-      x = step_lib.prepare(inputs, constants, shape=shape)
-      return network.apply(variables, x, train=False, upto=cut)[0]
-
-    _COMPILED[name] = jax.jit(client)
-  return _COMPILED[name]
 
 
 def answer(

@@ -1,12 +1,11 @@
 """Distances of pairs: the unit of the margin, and signs of a dead term."""
 
 from collections.abc import Mapping
-from typing import Any
 
-import jax
 import numpy as np
 
 from hybridpriv.losses import siamese
+from hybridpriv.study import compiled
 from hybridpriv.study.setup import Setup
 from hybridpriv.train import features
 from hybridpriv.train import state as state_lib
@@ -25,8 +24,9 @@ def _features(
   index = setup.folds[fold].train
   rng = np.random.default_rng(setup.config["seed"])
   index = rng.permutation(index[label[index] >= 0])[:512]
+  client = compiled.stages(tune.network, tune.shape, tune.start, tune.cut)
   feature = features.compute(
-    _client(tune, state), stored, index, batch_size=128
+    lambda x: client(state.variables, state.constants, x), stored, index
   )
   return feature, label[index]
 
@@ -90,18 +90,3 @@ def unit(
   distance = np.asarray(siamese.distances(feature))
   different = label[:, None] != label[None]
   return float(np.median(distance[different]))
-
-
-def _client(tune: step_lib.Spec, state: state_lib.TrainState) -> Any:
-  """Make the function from what fine-tuning reads to the feature."""
-
-  @jax.jit
-  def client(inputs: jax.Array) -> jax.Array:
-    batch = {"inputs": inputs, "mask": np.ones(len(inputs), np.float32)}
-    unused = jax.random.key(0)  # nothing random is on in evaluation
-    context, _ = step_lib.forward(
-      tune, state.params, state, batch, unused, train=False
-    )
-    return context["feature"]
-
-  return client

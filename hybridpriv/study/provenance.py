@@ -34,10 +34,7 @@ def describe(setup: Setup) -> dict[str, Any]:
     "roles": {k: list(v) for k, v in setup.roles._asdict().items()},
     "network": _network_text(config["network"]),
     "cut": config["cut"],
-    "versions": record["versions"],
-    "machine": record["machine"],
-    "date": record["date"],
-    "revision": record["revision"],
+    **workdir.environment(),  # of the audit; config.json has the training's
     "threat": {
       "text": (
         "The service is curious and honest. It trained the client half and"

@@ -59,20 +59,16 @@ def _floor(
   row: str,
 ) -> dict[str, tuple[float, str]]:
   """Find the floor of every metric and what it comes from."""
-  best: dict[str, tuple[float, str]] = {}
   sources = {"desired label": ("desired label", 1)}
   sources["cloud answer"] = (row, setup.config["train"]["seeds"])
+  candidates = []
   for source, (name, seeds) in sources.items():
-    candidates = [
-      _tables(question, asked, outcomes, name, seeds)
-      for outcomes in floor.values()
-    ]
-    tables, *_ = max((c for c in candidates if c), key=lambda c: c[1])
-    for metric, table in tables.items():
-      value = statistics.value(table)
-      if metric not in best or value > best[metric][0]:
-        best[metric] = (value, source)
-  return best
+    for outcomes in floor.values():
+      if got := _tables(question, asked, outcomes, name, seeds):
+        candidates.append((source, *got))
+  # Chosen on attacker validation, as every headline is.
+  source, tables, *_ = max(candidates, key=lambda c: c[2])
+  return {m: (statistics.value(t), source) for m, t in tables.items()}
 
 
 def _unit(setup: Setup) -> str:
@@ -319,14 +315,14 @@ def controls(
   """
   listed, saved = [], {}
   for r, (name, expect) in enumerate(CONTROLS.items()):
-    leakage, passed = [], True
+    leakage = []
     own = []
     for question in _questions(setup, asked):
       for attack, outcomes in found.items():
         got = _tables(question, asked, outcomes, name, 1)
         if got is not None:
           own.append((question, attack, *got))
-    level = 1 - 0.05 / max(len(own), 1)
+    level, passed = 1 - 0.05 / max(len(own), 1), bool(own)
     for question, attack, tables, score, knobs in own:
       chance = question.chance[assemble.HEADLINE]
       table = tables[assemble.HEADLINE]
@@ -347,12 +343,13 @@ def controls(
         )
       )
       if expect == "chance":
-        passed &= statistics.interval(table, level=level)[0] <= chance
+        low, _ = statistics.interval(table, level=level, resamples=5000)
+        passed &= low <= chance
     worst = assemble.worst(
       leakage, [q.target for q in _questions(setup, asked)]
     )
     if expect == "high":
-      passed = all(leakage[i]["value"] >= 0.9 for i in worst.values())
+      passed = bool(own) and all(m["value"] >= 0.9 for m in leakage)
     listed.append(
       {
         "name": f"control/{name}",

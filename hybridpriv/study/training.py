@@ -24,8 +24,8 @@ from hybridpriv import build
 from hybridpriv import mesh as mesh_lib
 from hybridpriv.data import batches
 from hybridpriv.networks import staged
+from hybridpriv.study import compiled, workdir
 from hybridpriv.study import pairs as pairs_lib
-from hybridpriv.study import workdir
 from hybridpriv.study.setup import (
   Setup,
   Trial,
@@ -251,13 +251,9 @@ def _start(
   parts = setup.folds[fold]
   index = np.concatenate([parts.train, parts.validation])
 
-  @jax.jit
-  def prefix(values: Any, inputs: jax.Array) -> jax.Array:
-    x = step_lib.prepare(inputs, base.constants, shape=tune.shape)
-    return tune.network.apply(values, x, train=False, upto=tune.start)[0]
-
+  prefix = compiled.stages(tune.network, tune.shape, None, tune.start)
   found = features.compute(
-    lambda x: prefix(base.variables, x),
+    lambda x: prefix(base.variables, base.constants, x),
     setup.data.inputs,
     index,
     name=f"fold{fold}: stored features of {tune.start}",
@@ -313,7 +309,7 @@ def _evaluate(
   setup: Setup, fold: int, own: step_lib.Spec, inputs: np.ndarray
 ) -> Callable[[state_lib.TrainState], dict[str, float]]:
   """Make the function state -> balanced accuracy on task-validation."""
-  answers = jax.jit(step_lib.make_answers(own))
+  answers = compiled.stages(own.network, own.shape, own.start)
   index = setup.folds[fold].validation
   unused = jax.random.key(0)  # nothing random is on in evaluation
 
@@ -332,7 +328,7 @@ def _evaluate(
 
 
 def schedule(
-  config: Mapping[str, Any], phase: str, profile: Any
+  config: Mapping[str, Any], phase: str, profile: Any = None
 ) -> loop.Schedule:
   """Read length and intervals of a phase."""
   train = config["train"]

@@ -84,11 +84,28 @@ def send(
         d: (replies[d].argmax(-1) == setup.data.labels[d][parts.test, None]).T
         for d in setup.roles.desired
       },
-      num_bytes=int(np.prod(clean.shape[1:])) * 4,
-      rank=np.stack([rank.by_distance(code, clean) for code in drawn]),
+      num_bytes=drawn[0][0].nbytes,
+      rank=np.stack([_rank(code, clean, suffix_law) for code in drawn]),
       example=drawn[0],
     )
   return found
+
+
+def _rank(code: np.ndarray, clean: np.ndarray, law: Any) -> np.ndarray:
+  """Rank by likelihood: by distance once the noise is made isotropic."""
+  if any("factor" in state for state in law):
+    size = clean[0].size
+    covariance = np.zeros((size, size))
+    for state in law:
+      if "factor" in state:
+        covariance += np.asarray(state["factor"] @ state["factor"].T)
+      else:
+        covariance += np.eye(size) * float(state["std"]) ** 2
+    values, vectors = np.linalg.eigh(covariance)
+    values = np.maximum(values, 1e-9 * values.max())
+    root = (vectors / np.sqrt(values)) @ vectors.T
+    code, clean = code @ root, clean @ root
+  return rank.by_distance(code, clean)
 
 
 # (name, codes of the audit samples, state of the random part, random part)
