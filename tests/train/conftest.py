@@ -33,7 +33,9 @@ class Tiny(staged.Staged):
   def stage(self, name, x, *, train):
     if name == "three":
       return nn.Dense(self.num_classes, name="dense")(x)
-    x = nn.Dense(5, name="dense")(x.reshape((x.shape[0], -1)))
+    # No bias before a norm: its gradient would be rounding alone.
+    dense = nn.Dense(5, use_bias=not self.norm, name="dense")
+    x = dense(x.reshape((x.shape[0], -1)))
     if self.norm:
       x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
     return nn.Dropout(self.dropout, deterministic=not train)(nn.tanh(x))

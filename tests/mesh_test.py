@@ -1,0 +1,54 @@
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AxisType, PartitionSpec
+
+from hybridpriv import mesh
+
+
+def test_the_mesh_has_one_axis_over_all_devices():
+  found = mesh.data_mesh()
+  assert found.axis_names == ("data",)
+  assert found.axis_types == (AxisType.Auto,)
+  assert set(found.devices.flat) == set(jax.devices())
+  assert found.size == 2
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_batch_is_split_over_the_devices_along_its_axis(axis):
+  own = mesh.data_mesh()
+  batch = {"x": np.arange(24.0).reshape(4, 6), "n": np.arange(24).reshape(4, 6)}
+  found = mesh.shard(batch, own, axis=axis)
+  for name, value in batch.items():
+    np.testing.assert_array_equal(found[name], value)
+    halves = np.split(value, 2, axis=axis)
+    shards = sorted(found[name].addressable_shards, key=lambda s: s.device.id)
+    for half, shard in zip(halves, shards, strict=True):
+      np.testing.assert_array_equal(shard.data, half)
+
+
+def test_replicas_of_an_array_are_whole_on_every_device():
+  own = mesh.data_mesh()
+  found = mesh.replicate({"x": np.arange(3.0)}, own)["x"]
+  assert found.sharding == mesh.replicated(own)
+  assert found.sharding.spec == PartitionSpec()
+  for shard in found.addressable_shards:
+    np.testing.assert_array_equal(shard.data, np.arange(3.0))
+
+
+def test_keys_are_replicated_too(key):
+  found = mesh.replicate(key, mesh.data_mesh())
+  assert jax.random.key_data(found).tolist() == (
+    jax.random.key_data(key).tolist()
+  )
+  assert len(found.sharding.device_set) == 2
+
+
+def test_a_batch_that_cannot_be_divided_names_the_remedy():
+  message = "a batch of 7 cannot be divided over 2 devices.* multiple of 2"
+  with pytest.raises(ValueError, match=message):
+    mesh.shard({"x": np.zeros((7, 2))}, mesh.data_mesh())
+
+
+def test_replicas_go_one_by_one_on_a_cpu():
+  assert not mesh.vmaps_replicas()

@@ -1,0 +1,269 @@
+import json
+import shutil
+
+import jax
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AxisType
+
+from hybridpriv import mesh
+from hybridpriv.train import augment, checkpoints, loop, metrics
+from hybridpriv.train import step as step_lib
+
+SCHEDULE = loop.Schedule(
+  num_steps=7, log_every=1, evaluate_every=3, checkpoint_every=2
+)
+
+
+class Killed(Exception):
+  """Stands for a kill in the middle of a step."""
+
+
+@pytest.fixture(scope="module")
+def made(make):
+  """Everything random and everything with a state is on."""
+  return make(
+    norm=True,
+    dropout=0.3,
+    augment=augment.jitter,
+    optimizers={"defender": optax.adam(0.01)},
+  )
+
+
+@pytest.fixture(scope="module")
+def step(made):
+  return loop.compile_step(step_lib.make_step(made.spec), vmapped=False)
+
+
+@pytest.fixture(scope="module")
+def vmapped(made):
+  return loop.compile_step(step_lib.make_step(made.spec), vmapped=True)
+
+
+def evaluate(state):
+  leaves = jax.tree.leaves(state.params)
+  return {"validation/size": float(sum(np.abs(x).sum() for x in leaves))}
+
+
+def replica(made, folder, run="a", seed=0, killed_at=None):
+  def batch(number):
+    if number == killed_at:
+      raise Killed
+    return made.batch(100 * seed + number)
+
+  return loop.Replica(
+    run=run,
+    state=made.state,
+    key=jax.random.key(seed),
+    batch=batch,
+    evaluate=evaluate,
+    folder=folder / run,
+  )
+
+
+def fit(step, replicas, folder, schedule=SCHEDULE, vmapped=False):
+  writer = metrics.Writer(folder / "metrics.jsonl")
+  return loop.fit(step, replicas, schedule, writer, vmapped=vmapped)
+
+
+def lines(folder, run="a"):
+  text = (folder / "metrics.jsonl").read_text()
+  found = [json.loads(line) for line in text.splitlines()]
+  return [x for x in found if x["run"] == run]
+
+
+def assert_equal(a, b):
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def assert_close(a, b):
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-4, atol=1e-5), a, b
+  )
+
+
+@pytest.fixture(scope="module")
+def straight(made, step, tmp_path_factory):
+  folder = tmp_path_factory.mktemp("straight")
+  (state,) = fit(step, [replica(made, folder)], folder)
+  return state, lines(folder), folder
+
+
+def test_a_line_a_step_and_an_evaluation_now_and_at_the_end(straight):
+  state, found, _ = straight
+  assert [x["step"] for x in found] == [1, 2, 3, 4, 5, 6, 7]
+  evaluated = [x["step"] for x in found if "validation/size" in x]
+  assert evaluated == [3, 6, 7]
+  assert {"train/loss", "train/task", "train/gradient_norm"} <= set(found[0])
+  assert found[-1]["validation/size"] == evaluate(state)["validation/size"]
+  assert state.step == 7
+
+
+def test_the_loop_is_the_step_repeated(made, straight):
+  state, key = made.state, jax.random.key(0)
+  step = jax.jit(step_lib.make_step(made.spec))
+  for number in range(7):
+    state, _ = step(state, made.batch(number), key)
+  assert_close(straight[0], state)
+
+
+@pytest.mark.parametrize("killed_at", [1, 2, 3, 4, 5, 6])
+def test_a_resumed_training_is_the_straight_one(
+  made, step, straight, tmp_path, killed_at
+):
+  with pytest.raises(Killed):
+    fit(step, [replica(made, tmp_path, killed_at=killed_at)], tmp_path)
+  with (tmp_path / "metrics.jsonl").open("a") as file:
+    file.write('{"run": "a", "step": 99, "train/lo')  # cut off
+  (state,) = fit(step, [replica(made, tmp_path)], tmp_path)
+  assert_equal(state, straight[0])
+  assert lines(tmp_path) == straight[1]  # each step once, the same numbers
+
+
+def test_nothing_was_compiled_twice(step, straight):
+  del straight  # trained before, and resumed from every checkpoint
+  assert step._cache_size() == 1
+
+
+def test_a_finished_training_is_read_and_not_repeated(made, straight):
+  state, found, folder = straight
+
+  def never(*_):
+    raise AssertionError("trained again")
+
+  (again,) = fit(never, [replica(made, folder)], folder)
+  assert_equal(again, state)
+  assert lines(folder) == found
+
+
+def test_the_state_given_stays_the_callers(made, straight):
+  del straight  # has given its copy away, step after step
+  assert made.state.step == 0
+  assert all(not x.is_deleted() for x in jax.tree.leaves(made.state))
+
+
+def test_no_number_stops_with_run_and_step_and_keeps_the_last_whole_checkpoint(
+  made, step, tmp_path
+):
+  def batch(number):
+    found = made.batch(number)
+    if number == 4:  # of the fifth step
+      found["inputs"][0] = np.nan
+    return found
+
+  one = replica(made, tmp_path, run="fold0/siamese")._replace(batch=batch)
+  rarely = SCHEDULE._replace(log_every=3, evaluate_every=3, checkpoint_every=3)
+  with pytest.raises(loop.Diverged, match="fold0/siamese: .* at step 5"):
+    fit(step, [one], tmp_path, rarely)
+  assert checkpoints.latest_step(one.folder) == 3
+  assert [x["step"] for x in lines(tmp_path, one.run)] == [3]
+  saved = checkpoints.restore(one.folder, made.state)
+  assert saved.nan_step == -1
+  assert all(np.isfinite(x).all() for x in jax.tree.leaves(saved.params))
+
+
+@pytest.fixture(scope="module")
+def together(made, vmapped, tmp_path_factory):
+  folder = tmp_path_factory.mktemp("together")
+  group = [replica(made, folder, run, i) for i, run in enumerate("ab")]
+  return fit(vmapped, group, folder, vmapped=True), folder
+
+
+def test_vmapped_replicas_are_separate_trainings(made, step, together):
+  states, folder = together
+  apart = folder / "apart"
+  apart.mkdir()
+  group = [replica(made, apart, run, i) for i, run in enumerate("ab")]
+  separate = fit(step, group, apart)
+  for run, state, own in zip("ab", states, separate, strict=True):
+    assert_close(state, own)
+    for a, b in zip(lines(folder, run), lines(apart, run), strict=True):
+      assert a.pop("run") == b.pop("run")
+      assert_close(a, b)
+
+
+def test_vmapped_replicas_have_checkpoints_of_their_own(made, together):
+  states, folder = together
+  for run, state in zip("ab", states, strict=True):
+    assert_equal(checkpoints.restore(folder / run, made.state), state)
+
+
+def test_vmapped_replicas_go_on_where_they_stopped(
+  made, vmapped, together, tmp_path
+):
+  def group(killed_at=None):
+    return [
+      replica(made, tmp_path, run, i, killed_at) for i, run in enumerate("ab")
+    ]
+
+  with pytest.raises(Killed):
+    fit(vmapped, group(3), tmp_path, vmapped=True)
+  # A second kill, between the saving of one and of the other.
+  shutil.copytree(tmp_path / "b", tmp_path / "old")
+  with pytest.raises(Killed):
+    fit(vmapped, group(5), tmp_path, vmapped=True)
+  shutil.rmtree(tmp_path / "b")
+  (tmp_path / "old").rename(tmp_path / "b")
+  steps = [checkpoints.latest_step(tmp_path / run) for run in "ab"]
+  assert steps == [4, 2]
+  states = fit(vmapped, group(), tmp_path, vmapped=True)
+  for state, expected in zip(states, together[0], strict=True):
+    assert_close(state, expected)
+  for run in "ab":
+    assert [x["step"] for x in lines(tmp_path, run)] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_one_device_trains_as_two_do(
+  made, step, straight, tmp_path, monkeypatch
+):
+  assert jax.device_count() == 2
+  alone = jax.sharding.Mesh(
+    np.array(jax.devices()[:1]), ("data",), axis_types=(AxisType.Auto,)
+  )
+  monkeypatch.setattr(mesh, "data_mesh", lambda: alone)
+  (state,) = fit(step, [replica(made, tmp_path)], tmp_path)
+  assert len(state.step.sharding.device_set) == 1
+  assert_close(jax.device_get(state), jax.device_get(straight[0]))
+
+
+def test_a_batch_that_two_devices_cannot_share_is_one_clear_error(
+  made, step, tmp_path
+):
+  one = replica(made, tmp_path)._replace(batch=lambda n: made.batch(n, 7))
+  with pytest.raises(ValueError, match="multiple of 2"):
+    fit(step, [one], tmp_path)
+
+
+@pytest.mark.parametrize(
+  "profile, resumed_at, profiled",
+  [
+    ((2, 3), 0, [2, 3]),
+    ((2, 6), 4, [5, 6]),  # what is left of it
+    ((2, 3), 4, []),
+    ((6, 20), 0, [6, 7]),  # the training ends first
+  ],
+)
+def test_the_profile_covers_its_steps_and_is_always_closed(
+  made, step, tmp_path, monkeypatch, profile, resumed_at, profiled
+):
+  events = []
+  for name in ("start_trace", "stop_trace"):
+    monkeypatch.setattr(
+      jax.profiler, name, lambda *_, name=name: events.append(name)
+    )
+  if resumed_at:
+    with pytest.raises(Killed):
+      fit(step, [replica(made, tmp_path, killed_at=resumed_at + 1)], tmp_path)
+
+  def counted(state, batch, key):
+    events.append(int(state.step) + 1)
+    return step(state, batch, key)
+
+  schedule = SCHEDULE._replace(profile=profile)
+  fit(counted, [replica(made, tmp_path)], tmp_path, schedule)
+  expected = list(range(resumed_at + 1, 8))
+  if profiled:
+    expected.insert(expected.index(profiled[0]), "start_trace")
+    expected.insert(expected.index(profiled[-1]) + 1, "stop_trace")
+  assert events == expected
