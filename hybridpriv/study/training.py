@@ -309,14 +309,14 @@ def _evaluate(
   setup: Setup, fold: int, own: step_lib.Spec, inputs: np.ndarray
 ) -> Callable[[state_lib.TrainState], dict[str, float]]:
   """Make the function state -> balanced accuracy on task-validation."""
-  answers = compiled.stages(own.network, own.shape, own.start)
+  whole = compiled.stages(own.network, own.shape, own.start)
   index = setup.folds[fold].validation
-  unused = jax.random.key(0)  # nothing random is on in evaluation
 
   def evaluate(state: state_lib.TrainState) -> dict[str, float]:
-    logits = features.compute(
-      lambda x: answers(state, x, unused), inputs, index
+    found = features.compute(
+      lambda x: whole(state.variables, state.constants, x), inputs, index
     )
+    logits = step_lib.split_logits(found, own.answers)
     return {
       f"validation/{d}/balanced_accuracy": balanced_accuracy(
         logits[d].argmax(-1), setup.data.labels[d][index]
