@@ -98,7 +98,9 @@ def _noise_covariance(victim: attack_lib.Victim) -> jax.Array:
       factor = state["factor"]
       if total.ndim == 0:
         total = total * jnp.eye(factor.shape[0])
-      total = total + factor @ factor.T
+      total = total + jnp.matmul(
+        factor, factor.T, precision=jax.lax.Precision.HIGHEST
+      )
     elif total.ndim == 0:
       total = total + state["std"] ** 2
     else:

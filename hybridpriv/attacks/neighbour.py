@@ -20,18 +20,19 @@ def _own_codes(
   return codes, auxiliary.label[index], auxiliary.train_weights[index]
 
 
-def _spread(codes: jax.Array, weights: jax.Array) -> jax.Array:
-  """Weighted standard deviation by component, never 0."""
+def _moments(
+  codes: jax.Array, weights: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Weighted mean and standard deviation by component, the latter never 0."""
   weights = weights[:, None] / jnp.sum(weights)
   mean = jnp.sum(codes * weights, axis=0)
   variance = jnp.sum((codes - mean[None]) ** 2 * weights, axis=0)
-  return jnp.sqrt(variance) + 1e-6 * jnp.sqrt(jnp.max(variance)) + 1e-12
+  floor = 1e-6 * jnp.sqrt(jnp.max(variance)) + 1e-12
+  return mean, jnp.sqrt(variance) + floor
 
 
 def _squared_distances(a: jax.Array, b: jax.Array) -> jax.Array:
-  """Squared distances [len(a), len(b)], from the centred Gram matrix."""
-  centre = jnp.mean(b, axis=0, keepdims=True)
-  a, b = a - centre, b - centre
+  """Squared distances [len(a), len(b)] of centred codes, by a Gram matrix."""
   cross = jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST)
   norms = jnp.sum(a**2, axis=1)[:, None] + jnp.sum(b**2, axis=1)[None]
   return jnp.maximum(norms - 2 * cross, 0.0)
@@ -75,16 +76,20 @@ def nearest(
     knobs: Any,
   ) -> Any:
     codes, label, weights = _own_codes(key, victim, auxiliary, draws)
-    spread = _spread(codes, weights)
+    mean, spread = _moments(codes, weights)
+    # Padding is put at the centre: whatever it was, it changes no rounding.
+    used = weights[:, None] > 0
     return {
-      "codes": codes / spread[None],
+      "codes": jnp.where(used, (codes - mean[None]) / spread[None], 0.0),
+      "mean": mean,
       "spread": spread,
       "votes": jax.nn.one_hot(label, auxiliary.num_classes) * weights[:, None],
       "neighbours": knobs["neighbours"],
     }
 
   def score(attacker: Any, codes: jax.Array) -> jax.Array:
-    codes = attack_lib.flatten(codes) / attacker["spread"][None]
+    codes = attack_lib.flatten(codes) - attacker["mean"][None]
+    codes = codes / attacker["spread"][None]
     distance = _squared_distances(codes, attacker["codes"])
     usable = jnp.sum(attacker["votes"], axis=1) > 0
     distance = jnp.where(usable[None], distance, jnp.inf)
@@ -115,12 +120,17 @@ def centroid(*, draws: int = 4) -> attack_lib.Attack:
     codes, label, weights = _own_codes(key, victim, auxiliary, draws)
     one_hot = jax.nn.one_hot(label, auxiliary.num_classes) * weights[:, None]
     count = jnp.sum(one_hot, axis=0)
-    means = (one_hot.T @ codes) / jnp.maximum(count, 1e-12)[:, None]
-    within = _spread(codes - means[label], weights)
-    return {"means": means / within[None], "within": within, "known": count > 0}
+    mean, _ = _moments(codes, weights)
+    codes, known = codes - mean[None], count > 0
+    sums = jnp.matmul(one_hot.T, codes, precision=jax.lax.Precision.HIGHEST)
+    means = sums / jnp.where(known, count, 1.0)[:, None]
+    _, within = _moments(codes - means[label], weights)
+    means = means / within[None]
+    return {"means": means, "mean": mean, "within": within, "known": known}
 
   def score(attacker: Any, codes: jax.Array) -> jax.Array:
-    codes = attack_lib.flatten(codes) / attacker["within"][None]
+    codes = attack_lib.flatten(codes) - attacker["mean"][None]
+    codes = codes / attacker["within"][None]
     distance = _squared_distances(codes, attacker["means"])
     return jnp.where(attacker["known"][None], -distance, -jnp.inf)
 

@@ -160,6 +160,8 @@ def pad(problems: Sequence[Problem]) -> Padded:
 
   def fill(role: int, what: str) -> np.ndarray:
     size = max(map(len, parts[role]))
+    # Filled up with a sample of the same role: what is not the attacker's own
+    # is not among its rows, not even masked.
     values = {
       "rows": lambda p, at: at.astype(np.int32),
       "label": lambda p, at: p.label[at].astype(np.int32),
@@ -167,7 +169,11 @@ def pad(problems: Sequence[Problem]) -> Padded:
     }
     return np.stack(
       [
-        np.pad(values[what](p, at), (0, size - len(at)))
+        np.pad(
+          values[what](p, at),
+          (0, size - len(at)),
+          mode="constant" if what == "mask" else "edge",
+        )
         for p, at in zip(problems, parts[role], strict=True)
       ]
     )
