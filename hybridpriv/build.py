@@ -5,6 +5,7 @@ A name is "module.function" inside a package of hybridpriv
 on the Python path, so that a user extends hybridpriv from outside the clone.
 """
 
+import functools
 import importlib
 import inspect
 import itertools
@@ -147,12 +148,16 @@ def load_data(config: Config) -> dataset.DataSet:
 
 
 def folds(config: Config, data_set: dataset.DataSet) -> Any:
-  """Divide the people as `config.partition` says."""
+  """Divide the people as `config.partition` says.
+
+  A column that the source was asked for as `split` divides them.
+  """
+  knobs = dict(config["partition"])
+  knobs["split"] = knobs.get("split") or config["data"].get("split", "")
+  shared = {"desired": roles(config).desired, "seed": config["seed"]}
   return call(
-    lambda **knobs: partition.make(
-      data_set, desired=roles(config).desired, seed=config["seed"], **knobs
-    ),
-    config["partition"],
+    functools.partial(partition.make, data_set),
+    {**shared, **knobs},
     "config.partition",
   )
 

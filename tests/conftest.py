@@ -6,6 +6,8 @@ a program that a test launches inherits them.
 
 import os
 import pathlib
+import subprocess
+import sys
 import zipfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -34,6 +36,40 @@ def key() -> jax.Array:
 @pytest.fixture(scope="session")
 def repository() -> pathlib.Path:
   return pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory) -> dict[str, str]:
+  """Variables for launched programs, which share what they compile."""
+  folder = tmp_path_factory.getbasetemp()
+  if "PYTEST_XDIST_WORKER" in os.environ:
+    folder = folder.parent  # the same for all workers
+  return {
+    **os.environ,
+    "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    "PYTHONWARNINGS": "error::RuntimeWarning",
+  }
+
+
+@pytest.fixture(scope="session")
+def launch(repository, environment):
+  """Runs a program of `launch/` to its end, in the root of the repository."""
+
+  def run(program, *arguments, check=True, **variables):
+    done = subprocess.run(
+      [sys.executable, f"launch/{program}.py", *map(str, arguments)],
+      cwd=repository,
+      env=environment | variables,
+      capture_output=True,
+      text=True,
+      timeout=600,
+    )
+    if check:
+      assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+  return run
 
 
 @pytest.fixture(scope="session")
