@@ -101,14 +101,16 @@ def prepare(config: Mapping[str, Any], folder: pathlib.Path) -> Setup:
       f" shape {data.inputs.shape[1:]}: ask for at most that much"
     )
   staged.describe(network, shape)  # the network must fit the input
+  setup = Setup(config, roles, data, tuple(folds), network, folder)
+  auditing.list_problems(setup)  # who is to be attacked must be there
   # Only now: a study that cannot work leaves nothing in the way of the next.
   workdir.record(folder, config)
   path = folder / "partition.json"
   if path.exists():
     folds = partition.from_json(json.loads(path.read_text()), data)
-  else:
-    workdir.write_json(path, partition.to_json(folds, data))
-  return Setup(config, roles, data, tuple(folds), network, folder)
+    return setup._replace(folds=folds)
+  workdir.write_json(path, partition.to_json(folds, data))
+  return setup
 
 
 def _check_names(config: Mapping[str, Any]) -> None:

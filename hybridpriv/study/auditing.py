@@ -72,7 +72,7 @@ def run(setup: Setup, command: str) -> None:
     for fold in range(len(setup.folds))
     for seed in range(config["train"]["seeds"])
   }
-  asked = _problems(setup)
+  asked = list_problems(setup)
   smallest = min(rows, key=lambda r: sent[0, 0][r.name].clean[0].size).name
   mixed = _shuffled(setup, asked)
   tasks = _tasks(setup, rows, sent, asked, smallest)
@@ -87,9 +87,14 @@ def run(setup: Setup, command: str) -> None:
   workdir.write_json(out, report)
 
 
-def _problems(setup: Setup) -> list[problems.Problem]:
+def list_problems(setup: Setup) -> list[problems.Problem]:
+  """List every question of the audit, over all folds.
+
+  Raises:
+    ValueError: if an attacker would have nobody to learn from or to attack.
+  """
   targets = (*setup.roles.private, *setup.roles.unforeseen)
-  return [
+  asked = [
     problem
     for fold, parts in enumerate(setup.folds)
     for problem in problems.make(
@@ -101,6 +106,14 @@ def _problems(setup: Setup) -> list[problems.Problem]:
       seed=setup.config["seed"],
     )
   ]
+  problems.pad(asked)  # says which one lacks samples
+  for problem in asked:
+    if problem.num_classes < 2:
+      raise ValueError(
+        f"the attacker on {problem.target!r} (fold {problem.fold}) has one"
+        " class to choose from: audit more people"
+      )
+  return asked
 
 
 def _shuffled(setup: Setup, asked: Asked) -> list[problems.Problem]:
