@@ -35,10 +35,18 @@ ADVERSARIAL = {
 NOISE = privatizer.chain(noise.isotropic(sigma=1.0))
 
 
+def compiled(made):
+  """The step, compiled in a hurry."""
+  return jax.jit(
+    step_lib.make_step(made.spec),
+    compiler_options={"xla_backend_optimization_level": 0},
+  )
+
+
 @pytest.fixture(scope="module")
 def adversarial(make):
   made = make(**ADVERSARIAL)
-  return made, jax.jit(step_lib.make_step(made.spec))
+  return made, compiled(made)
 
 
 def cross_entropy(logits, labels):
@@ -151,9 +159,7 @@ def test_training_from_stored_features_leaves_the_client_as_it_is(
   stored, _ = network.apply(
     whole.state.variables, batch["inputs"], train=False, upto="one"
   )
-  after, metrics = jax.jit(step_lib.make_step(tail.spec))(
-    tail.state, {**batch, "inputs": stored}, KEY
-  )
+  after, metrics = compiled(tail)(tail.state, {**batch, "inputs": stored}, KEY)
   assert set(after.params["defender"]) == {"two", "three"}
   expected, same = step(whole.state, batch, KEY)
   for stage in ("two", "three"):
@@ -167,7 +173,7 @@ def test_training_from_stored_features_leaves_the_client_as_it_is(
 def test_statistics_of_both_halves_follow_the_batch(make):
   made = make(norm=True)
   batch = made.batch(0)
-  after, _ = jax.jit(step_lib.make_step(made.spec))(made.state, batch, KEY)
+  after, _ = compiled(made)(made.state, batch, KEY)
   x = batch["inputs"].reshape(8, -1)
   for stage in ("one", "two"):
     dense = made.state.params["defender"][stage]["dense"]
@@ -248,7 +254,7 @@ def peek(name):
 )
 def test_every_step_draws_anew_and_a_resumed_one_draws_the_same(make, fields):
   made = make(optimizers={"defender": optax.sgd(0.0)}, **fields)
-  step, batch = jax.jit(step_lib.make_step(made.spec)), made.batch(0, 1000)
+  step, batch = compiled(made), made.batch(0, 1000)
   state, straight = made.state, []
   for _ in range(3):
     state, metrics = step(state, batch, KEY)
@@ -271,7 +277,7 @@ def test_no_key_is_used_twice(make):
     **ADVERSARIAL,
   )
   with jax.debug_key_reuse(True):
-    jax.jit(step_lib.make_step(made.spec))(made.state, made.batch(0), KEY)
+    compiled(made)(made.state, made.batch(0), KEY)
     answers = jax.jit(step_lib.make_answers(made.spec))
     answers(made.state, made.batch(0)["inputs"], KEY)
 
@@ -294,14 +300,14 @@ def test_monitors_see_known_labels_only(make):
   )
   batch = made.batch(0)
   batch["labels/answer"] = np.array([0, 0, 1, 1, -1, -1, 2, -1], np.int32)
-  metrics = jax.jit(step_lib.make_step(made.spec))(made.state, batch, KEY)[1]
+  metrics = compiled(made)(made.state, batch, KEY)[1]
   assert metrics["pairs/same_pairs"] == 2
   assert metrics["pairs/different_pairs"] == 8
 
 
 def test_the_first_step_without_a_number_is_kept(make):
   made = make()
-  step, state = jax.jit(step_lib.make_step(made.spec)), made.state
+  step, state = compiled(made), made.state
   seen = []
   for number in range(4):
     batch = made.batch(number)

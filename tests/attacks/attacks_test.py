@@ -1,0 +1,63 @@
+"""What holds for every attack, on systems whose leakage is known."""
+
+import jax
+import numpy as np
+import pytest
+
+from hybridpriv.attacks import attribute, likelihood, neighbour
+
+ATTACKS = {
+  "linear": attribute.linear(learning_rate=0.03, max_steps=600),
+  "mlp": attribute.mlp(width=16, learning_rate=0.005, max_steps=600),
+  "nearest": neighbour.nearest(neighbours=(20,)),
+  "centroid": neighbour.centroid(),
+  "bayes": likelihood.bayes(bandwidth=(0.2,)),
+}
+# Four standard deviations of 3,000 answers.
+ERROR = 4 * np.sqrt(0.25 / 3000)
+
+
+@pytest.fixture(scope="module", params=ATTACKS)
+def attacked(request, attack_systems):
+  return request.param, *attack_systems(ATTACKS[request.param])
+
+
+def test_nobody_beats_chance_on_codes_without_information(attacked):
+  _, accuracy, *_ = attacked
+  # Every answer to a constant code is the same: exactly a third is right.
+  np.testing.assert_allclose(accuracy["constant"], 1 / 3, atol=1e-6)
+  assert abs(accuracy["noise"] - 1 / 3) < ERROR
+
+
+def test_everybody_finds_a_planted_leak(attacked):
+  _, accuracy, *_ = attacked
+  assert accuracy["planted"] > 0.999
+
+
+def test_nobody_beats_the_bayes_rate_and_good_attacks_reach_it(
+  attacked, bayes_rate
+):
+  name, accuracy, best, _ = attacked
+  # Twenty neighbours, drawn once, are few.
+  gap = {"nearest": 0.05}.get(name, 0.02)
+  for system in ("clusters", "spread"):
+    assert abs(best[system] - bayes_rate) < ERROR
+    # On the same codes: what is left of the error is where answers differ.
+    assert accuracy[system] < best[system] + 0.01
+    assert accuracy[system] > best[system] - gap
+
+
+def test_attacked_samples_and_padding_do_not_reach_the_attacker(attacked):
+  # In "moved" the attacked samples have other codes, and the padding shows
+  # these and has other labels.
+  name, *_, attackers = attacked
+  a, b = attackers["clusters"], attackers["moved"]
+  if name == "bayes":  # it lists the padding, with weight 0
+    counts = np.any(np.isfinite(a["log_weights"]), axis=1)
+    assert counts.sum() == 300
+    for one in (a, b):
+      one["codes"], one["log_weights"] = (
+        one["codes"][counts],
+        one["log_weights"][counts],
+      )
+  jax.tree.map(np.testing.assert_array_equal, a, b)
