@@ -292,7 +292,8 @@ def augment(name: str) -> Callable[..., Any] | None:
     return function(augment_lib, name)
   if not hasattr(augment_lib, name):
     raise ValueError(
-      f"augmentation {name!r} is not known; known are crop_mirror, jitter"
+      f"augmentation {name!r} is not known; known are crop_mirror, jitter,"
+      " photo"
     )
   return getattr(augment_lib, name)
 

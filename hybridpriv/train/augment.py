@@ -77,6 +77,28 @@ def crop_mirror(
   return jnp.where(mirrored, cut[:, :, ::-1], cut)
 
 
+def photo(
+  key: jax.Array, inputs: jax.Array, *, shape: tuple[int, ...]
+) -> jax.Array:
+  """Cut and mirror as `crop_mirror`, and change contrast and brightness.
+
+  Args:
+    key: typed key.
+    inputs: images [b, h, w, c], 0 to 255.
+    shape: [h', w', c].
+
+  Returns:
+    float32 [b, *shape].
+  """
+  place, contrast, light = jax.random.split(key, 3)
+  cut = crop_mirror(place, inputs, shape=shape).astype(jnp.float32)
+  size = (inputs.shape[0], 1, 1, 1)
+  gain = jnp.exp(0.25 * jax.random.normal(contrast, size))
+  offset = 255 * 0.1 * jax.random.normal(light, size)
+  middle = jnp.mean(cut, axis=(1, 2, 3), keepdims=True)
+  return (cut - middle) * gain + middle + offset
+
+
 def jitter(
   key: jax.Array, inputs: jax.Array, *, shape: tuple[int, ...]
 ) -> jax.Array:
