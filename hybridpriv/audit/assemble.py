@@ -72,11 +72,7 @@ def questions(
         num_classes=num_classes,
         size=sizes,
         chance={
-          "balanced_accuracy": float(
-            np.mean(1 / sizes)
-            if kind == "identity"
-            else 1 / len(np.unique(labels))
-          ),
+          "balanced_accuracy": _chance(labels, sizes, kind),
           "accuracy": float(np.sum(majority) / len(labels)),
           "rank": float(np.mean(1 - (sizes + 1) / (2 * sizes))),
           "log_rank": float(np.mean([_chance_log_rank(n) for n in sizes])),
@@ -84,6 +80,14 @@ def questions(
       )
     )
   return found
+
+
+def _chance(label: np.ndarray, size: np.ndarray, kind: str) -> float:
+  """Balanced accuracy of guessing: every class, or person, counts once."""
+  classes, first = np.unique(label, return_index=True)
+  if kind == "identity":
+    return float(np.mean(1 / size[first]))
+  return 1 / len(classes)
 
 
 def _chance_log_rank(size: int) -> float:

@@ -18,7 +18,10 @@ from hybridpriv.audit import problems
 def planted(
   problem: problems.Problem, width: int, generator: np.random.Generator
 ) -> np.ndarray:
-  """Make codes that tell a label: a random corner for each class, and noise.
+  """Make codes that tell a label: a corner for each class, and noise.
+
+  Corners lie at random on a sphere, of a hundred throws those farthest apart;
+  a code of one number has them in a row.
 
   Args:
     problem: whose labels.
@@ -28,8 +31,14 @@ def planted(
   Returns:
     float32 [n, width]; unknown labels get the origin.
   """
-  corners = generator.normal(size=(problem.num_classes, width))
-  corners *= 4 * np.sqrt(width) / np.linalg.norm(corners, axis=1)[:, None]
+  num = problem.num_classes
+  corners = np.linspace(-1, 1, num)[:, None]
+  if width > 1:
+    thrown = generator.normal(size=(100, num, width))
+    thrown /= np.linalg.norm(thrown, axis=2, keepdims=True)
+    cosine = thrown @ thrown.swapaxes(1, 2) - 2 * np.eye(num)
+    corners = thrown[np.argmin(cosine.max((1, 2)))]
+  corners = 4 * np.sqrt(width) * corners
   codes = np.where(problem.label[:, None] >= 0, corners[problem.label], 0.0)
   noise = 0.1 * generator.normal(size=codes.shape)
   return (codes + noise).astype(np.float32)
