@@ -141,7 +141,8 @@ def attack_all(
       right=np.stack([x["right"][known] for x in found]),
       rank=np.stack([x["rank"][known] for x in found]),
       log_rank=np.stack([x["log_rank"][known] for x in found]),
-      validation=float(np.mean([x["validation"] for x in found])),
+      # Weights that add up to 1 may add up to a little more.
+      validation=min(float(np.mean([x["validation"] for x in found])), 1.0),
       knobs=knobs,
     )
   return outcomes

@@ -1,0 +1,246 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hybridpriv.attacks import attack as attack_lib
+from hybridpriv.attacks import attribute, likelihood
+from hybridpriv.audit import engine
+from hybridpriv.audit.problems import TEST, TRAIN, VALIDATION, Problem
+from hybridpriv.privatizers import noise, privatizer
+
+RNG = np.random.default_rng(0)
+NUM = 90
+LABEL = np.arange(NUM) % 3
+ROLE = np.repeat([TRAIN, VALIDATION, TEST], NUM // 3)
+PROBLEMS = [
+  Problem("side", 0, LABEL, ROLE, 3, "attribute"),
+  # Fewer samples, fewer classes.
+  Problem(
+    "side",
+    0,
+    np.where(LABEL == 2, -1, LABEL),
+    np.roll(ROLE, 30),
+    2,
+    "attribute",
+  ),
+]
+# Component 1 tells the class, and component 0 nothing.
+CLEAN = RNG.normal(size=(3, NUM, 2)).astype("f4")
+CLEAN[:, :, 1] = 2.0 * LABEL
+CLEAN[2] = 0.0
+PAIRS = [(v, q) for v in range(3) for q in range(2)]
+NOISE = privatizer.chain(noise.isotropic(sigma=1.0))
+
+
+def victims(codes=CLEAN, std=(0.0, 1.0, 1.0), chain=NOISE):
+  law = ({"std": jnp.asarray(std, jnp.float32)},) if chain.stages else ()
+  fold = np.zeros(len(codes), int)
+  return engine.Victims(list("abc"), fold, codes, law, chain)
+
+
+def component_attack(traces=None):
+  """Nearest class mean in one component of the code; the knob says which."""
+
+  def fit(key, victim, auxiliary, knobs):
+    if traces is not None:
+      traces.append(victim.codes.shape)
+    codes = victim.sample(key, auxiliary.train_index)
+    own = auxiliary.train_weights[:, None] * jax.nn.one_hot(
+      auxiliary.label[auxiliary.train_index], auxiliary.num_classes
+    )
+    means = (own.T @ codes) / jnp.maximum(own.sum(0), 1e-9)[:, None]
+    return {"means": means, "at": knobs["at"], "known": own.sum(0) > 0}
+
+  def score(attacker, codes):
+    at = attacker["at"].astype(int)
+    far = jnp.abs(codes[:, at][:, None] - attacker["means"][:, at][None])
+    return jnp.where(attacker["known"][None], -far, -jnp.inf)
+
+  grid = ({"at": 0.0}, {"at": 1.0})
+  return attack_lib.Attack("test.component", fit, score, grid)
+
+
+ATTACK = component_attack()
+
+
+def run(problems=PROBLEMS, pairs=PAIRS, attack=ATTACK, key=0, **changes):
+  own = changes.pop("victims", victims())
+  options = {"seeds": 3, "draws": 4, **changes}
+  return engine.attack_all(
+    attack, own, problems, pairs, key=jax.random.key(key), **options
+  )
+
+
+def assert_same(a, b):
+  assert a.keys() == b.keys()
+  for pair in a:
+    for x, y in zip(a[pair], b[pair], strict=True):
+      if isinstance(x, dict):
+        assert x == y
+      else:
+        np.testing.assert_allclose(x, y, rtol=1e-6)
+
+
+BLOCK_SIZE = engine._block_size
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+  return run()
+
+
+@pytest.fixture(autouse=True)
+def one_block_size(monkeypatch):
+  """Lets tests share programs; `outcomes` comes from another size."""
+  monkeypatch.setattr(engine, "_block_size", lambda *_: 8)
+
+
+def test_outcomes_are_by_seed_and_attacked_sample(outcomes):
+  assert outcomes.keys() == set(PAIRS)
+  for (_, q), found in outcomes.items():
+    p = PROBLEMS[q]
+    num = np.sum((p.role == TEST) & (p.label >= 0))
+    assert found.right.shape == found.rank.shape == (3, num)
+    assert found.log_rank.shape == (3, num)
+    assert np.all((found.rank >= 1) & (found.rank <= p.num_classes))
+    assert np.all(np.abs(4 * found.right % 1) < 1e-5)  # shares of four draws
+
+
+def test_what_is_known_beforehand_is_found(outcomes):
+  for q, classes in ((0, 3), (1, 2)):
+    silent, noisy, empty = (outcomes[v, q] for v in range(3))
+    np.testing.assert_array_equal(silent.right, 1.0)
+    np.testing.assert_array_equal(silent.rank, 1.0)
+    assert silent.validation == 1.0
+    assert 1 / classes + 0.1 < noisy.right.mean() < 0.95
+    assert abs(empty.right.mean() - 1 / classes) < 0.1
+
+
+def test_knobs_are_chosen_on_validation(outcomes):
+  for v in (0, 1):
+    assert outcomes[v, 0].knobs == {"at": 1.0}
+  # Where component 0 tells more on validation, that one is taken, whatever it
+  # is worth on the attacked samples.
+  codes = CLEAN.copy()
+  codes[:, ROLE != TEST] = codes[:, ROLE != TEST, ::-1]
+  found = run(PROBLEMS, [(0, 0)], victims=victims(codes))[0, 0]
+  assert found.knobs == {"at": 0.0} and found.validation == 1.0
+  assert found.right.mean() < 0.6
+
+
+def test_attacked_samples_change_neither_knobs_nor_validation(outcomes):
+  test = ROLE == TEST
+  label = LABEL.copy()
+  label[test] = (label[test] + 1) % 3
+  codes = CLEAN.copy()
+  codes[:, test] = 1e3 * RNG.normal(size=codes[:, test].shape)
+  pairs = [(v, 0) for v in range(3)]
+  for changed, other in (
+    ([PROBLEMS[0]._replace(label=label), PROBLEMS[1]], victims()),
+    (PROBLEMS, victims(codes)),
+  ):
+    found = run(changed, pairs, victims=other)
+    for pair in pairs:
+      assert found[pair].knobs == outcomes[pair].knobs
+      assert found[pair].validation == outcomes[pair].validation
+      if pair != (2, 0):
+        assert np.any(found[pair].right != outcomes[pair].right)
+
+
+@pytest.mark.parametrize("block", [1, 5])
+def test_results_do_not_depend_on_the_size_of_a_block(
+  outcomes, monkeypatch, block
+):
+  monkeypatch.setattr(engine, "_block_size", lambda *_: block)
+  assert_same(run(), outcomes)
+
+
+def test_results_do_not_depend_on_what_is_asked_together(outcomes):
+  found = run(pairs=PAIRS[:1]) | run(pairs=PAIRS[:0:-1])
+  assert_same({pair: found[pair] for pair in PAIRS}, outcomes)
+
+
+def test_a_trained_attacker_does_not_depend_on_those_beside_it():
+  # Each stops when its own validation stalls, and waits for the others.
+  attack = attribute.linear(learning_rate=(0.03,), max_steps=300)
+  options = {"attack": attack, "seeds": 1}
+  pairs = [(v, 0) for v in range(3)]
+  together = run(pairs=pairs, **options)
+  for pair in pairs:
+    assert_same(run(pairs=[pair], **options), {pair: together[pair]})
+  assert together[0, 0].right.mean() > 0.95
+
+
+def test_the_same_key_gives_the_same_and_another_key_another_noise(outcomes):
+  assert_same(run(), outcomes)
+  other = run(key=1)
+  assert np.any(other[1, 0].right != outcomes[1, 0].right)
+  # And so does another seed.
+  first, second, _ = outcomes[1, 0].right
+  assert np.any(first != second)
+
+
+def test_one_program_serves_all_victims_problems_knobs_and_seeds():
+  traces = []
+  attack = component_attack(traces)
+  run(attack=attack)
+  run(attack=attack, victims=victims(2 * CLEAN, (3.0, 2.0, 1.0)), key=1)
+  assert len(traces) == 1
+  run(attack=attack, victims=victims(CLEAN[:, :, :1].repeat(3, axis=2)))
+  assert len(traces) == 2  # codes of another shape
+
+
+def test_silent_codes_are_drawn_once():
+  silent = victims(std=(), chain=privatizer.chain())
+  found = run(victims=silent)
+  assert set(np.unique(found[0, 0].right)) <= {0.0, 1.0}
+  np.testing.assert_array_equal(found[0, 0].right, 1.0)
+
+
+def test_averaged_queries_tell_more(outcomes):
+  many = run(num_queries=25, pairs=[(1, 0)])[1, 0]
+  assert many.right.mean() > 0.95 > outcomes[1, 0].right.mean() + 0.1
+
+
+def test_progress_adds_up_to_the_jobs():
+  done = []
+  run(progress=done.append)
+  assert sum(done) == engine.num_jobs(ATTACK, len(PAIRS), 3) == 6 * (2 + 2)
+
+
+def test_blocks_are_small_where_codes_are_wide(monkeypatch):
+  def size(width, jobs):
+    wide = victims(np.zeros((1, NUM, width), "f4"))
+    padded = engine.problems_lib.pad(PROBLEMS)
+    return BLOCK_SIZE(wide, padded, 3, jobs)
+
+  assert [size(2, n) for n in (1, 16, 17, 128, 129, 5000)] == (
+    [8, 8, 32, 32, 128, 128]
+  )
+  monkeypatch.setattr(engine, "_MEMORY", 2**22)
+  assert size(2, 5000) > size(500, 5000) == 8
+
+
+def test_any_encoder_can_be_attacked(key):
+  inputs = np.eye(3, dtype=np.float32)[LABEL]
+
+  def encode(key, x):
+    return 5 * x + jax.random.normal(key, x.shape)
+
+  blind, seen = (
+    engine.attack_encoder(
+      ATTACK, encode, x, LABEL, ROLE, key=key, seeds=2, draws=8
+    )
+    for x in (0 * inputs, inputs)
+  )
+  assert seen.right.shape == blind.right.shape == (2, 30)
+  assert seen.right.mean() > 0.6 and abs(blind.right.mean() - 1 / 3) < 0.12
+  assert np.any((blind.right > 0) & (blind.right < 1))  # noise drawn afresh
+
+
+def test_an_encoder_does_not_tell_the_law_of_its_noise(key):
+  with pytest.raises(ValueError, match="likelihood.bayes needs the law"):
+    engine.attack_encoder(
+      likelihood.bayes(), lambda key, x: x, CLEAN[0], LABEL, ROLE, key=key
+    )
