@@ -29,7 +29,7 @@ def get_config(variant: str = "full"):
       "contempt": "",
     }
   }
-  c.data.size = 76  # pixels kept of the central square below
+  c.data.size = 72  # pixels kept of the central square below
   c.data.crop = 160  # pixels of the picture: the face with its hair
   c.data.max_samples = 0
   c.partition.min_audit = 20
@@ -40,13 +40,12 @@ def get_config(variant: str = "full"):
   c.network.width = 0.25
   c.network.norm = "batch"
   c.cut = "conv5_1"
-  c.train.base.steps = 1600
-  c.train.base.optimizer.name = "sgd"
-  c.train.base.optimizer.weight_decay = 5e-4
-  c.train.base.optimizer.learning_rate = 0.05
-  c.train.base.optimizer.warmup_steps = 100
+  c.train.base.steps = 1000
+  c.train.base.optimizer.name = "adamw"
+  c.train.base.optimizer.weight_decay = 0.05
+  c.train.base.optimizer.warmup_steps = 50
   c.train.base.augment = "photo"
-  c.train.finetune.steps = 300
+  c.train.finetune.steps = 200
   c.train.finetune.start = "pool3"
   c.privatizers.noise.sigma = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
   if variant == "small":

@@ -1,4 +1,15 @@
-"""Your own images and labels: does the code for one label tell another?"""
+"""Your own images and labels: does the code for one label tell another?
+
+Question: yours.  Works on any folder of images with a table of labels; where
+no person is named, the samples are divided one by one and the report says so.
+
+Command: python launch/run.py --config=configs/own_data.py:small
+  --config.data.path=<folder> --config.data.desired=<column>
+  --config.data.private=<column> [--config.data.identity=<column>]
+  [--config.data.max_samples=<number>] --workdir=runs/own
+
+Measured: not run; `tiny` is a test on made-up pictures.
+"""
 
 from configs import default
 

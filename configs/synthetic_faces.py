@@ -1,4 +1,13 @@
-"""Does a code for a beard tell which synthetic face it is?"""
+"""Does a code for a beard tell which synthetic face it is?
+
+Question: the paper's path on faces that are drawn, not photographed: a data
+set of any size that needs no download.  Its numbers say nothing about people.
+
+Command: python launch/run.py --config=configs/synthetic_faces.py:small
+  --workdir=runs/synthetic
+
+Measured: not run in any size but `tiny`, which is a test.
+"""
 
 from configs import default
 
