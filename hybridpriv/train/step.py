@@ -1,6 +1,7 @@
 """One update of all players, and the network's answers: pure functions."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -66,7 +67,7 @@ class Spec:
     privatizer: put between the halves, with fresh noise every step.
   """
 
-  network: nn.Module
+  network: staged.Staged
   answers: tuple[tuple[str, int], ...]
   cut: str
   shape: tuple[int, ...]
@@ -284,10 +285,7 @@ def initialise(
   With `spec.start` the state holds the stages after it only.
   """
 
-  @jax.jit
-  def draw(key: jax.Array) -> Any:
-    return spec.network.init(key, jnp.zeros((1, *spec.shape)), train=False)
-
+  draw = _initialiser(spec.network, spec.shape)
   variables = draw(state_lib.stream(key, "init"))
   if spec.start is not None:
     _, variables = staged.split_variables(variables, spec.network, spec.start)
@@ -295,6 +293,22 @@ def initialise(
   params = {DEFENDER: variables.pop("params")}
   state = state_lib.create(params, variables, spec.optimizers, knobs, constants)
   return add_players(spec, key, state)
+
+
+@functools.cache
+def _initialiser(network: nn.Module, shape: tuple[int, ...]) -> Any:
+  """Compile the drawing of a network's parameters, once for all seeds.
+
+  It runs for a moment: a CPU compiler that optimises it takes ten times longer
+  than one that does not.
+  """
+  is_cpu = jax.default_backend() == "cpu"
+  options = {"xla_backend_optimization_level": 0} if is_cpu else None
+
+  def draw(key: jax.Array) -> Any:
+    return network.init(key, jnp.zeros((1, *shape)), train=False)
+
+  return jax.jit(draw, compiler_options=options)
 
 
 def add_players(spec: Spec, key: jax.Array, state: TrainState) -> TrainState:
