@@ -42,6 +42,6 @@ def get_config(variant: str = "full"):
     c.data.people = 24
     c.data.images_per_person = 8
     c.network.width = 0.0625
-    c.partition.fractions = (0.4, 0.1, 0.1, 0.4)
+    c.partition.fractions = (0.3, 0.2, 0.2, 0.3)
     default.make_tiny(c)
   return c
