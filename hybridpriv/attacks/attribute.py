@@ -11,14 +11,14 @@ from hybridpriv.attacks import attack as attack_lib
 
 def linear(
   *,
-  learning_rate: tuple[float, ...] = (0.003, 0.03),
+  learning_rate: float | tuple[float, ...] = (0.003, 0.03),
   weight_decay: float = 0.001,
   max_steps: int = 1000,
 ) -> attack_lib.Attack:
   """Attack with multinomial logistic regression.
 
   Args:
-    learning_rate: rates to try.
+    learning_rate: rate, or rates to try.
     weight_decay: decoupled weight decay.
     max_steps: limit of the training.
   """
@@ -31,7 +31,7 @@ def mlp(
   *,
   width: int = 64,
   depth: int = 2,
-  learning_rate: tuple[float, ...] = (0.001, 0.005),
+  learning_rate: float | tuple[float, ...] = (0.001, 0.005),
   weight_decay: float = 0.001,
   max_steps: int = 1000,
 ) -> attack_lib.Attack:
@@ -40,7 +40,7 @@ def mlp(
   Args:
     width: units of every hidden layer.
     depth: number of hidden layers.
-    learning_rate: rates to try.
+    learning_rate: rate, or rates to try.
     weight_decay: decoupled weight decay.
     max_steps: limit of the training.
   """
@@ -52,7 +52,7 @@ def mlp(
 def _network(
   name: str,
   hidden: tuple[int, ...],
-  learning_rate: tuple[float, ...],
+  learning_rate: float | tuple[float, ...],
   weight_decay: float,
   max_steps: int,
 ) -> attack_lib.Attack:

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -50,9 +51,11 @@ def replica(made, folder, run="a", seed=0, killed_at=None):
       raise Killed
     return made.batch(100 * seed + number)
 
+  # Replicas differ in batches, keys and weights.
+  knobs = {"task/weight": np.float32(1 + seed)}
   return loop.Replica(
     run=run,
-    state=made.state,
+    state=dataclasses.replace(made.state, knobs=knobs),
     key=jax.random.key(seed),
     batch=batch,
     evaluate=evaluate,

@@ -199,32 +199,6 @@ def test_answers_are_those_of_the_stored_statistics(make):
   np.testing.assert_allclose(alone, expected[:1], rtol=1e-5, atol=1e-6)
 
 
-def test_vmapped_replicas_are_separate_trainings(make):
-  made = make(norm=True, dropout=0.3)
-  one = step_lib.make_step(made.spec)
-  # Both have parameters and weights of their own.
-  states = [
-    made.state,
-    dataclasses.replace(
-      made.state,
-      params=jax.tree.map(lambda p: p + 0.1, made.state.params),
-      knobs={"task/weight": jnp.float32(3.0)},
-    ),
-  ]
-  keys = [jax.random.key(i) for i in (3, 4)]
-  together = jax.tree.map(lambda *x: jnp.stack(x), *states)
-  step, both = jax.jit(one), jax.jit(jax.vmap(one))
-  for number in range(3):
-    batches = [made.batch(10 * i + number) for i in range(2)]
-    stacked = jax.tree.map(lambda *x: np.stack(x), *batches)
-    together, metrics = both(together, stacked, jnp.stack(keys))
-    for i in range(2):
-      states[i], own = step(states[i], batches[i], keys[i])
-      assert_close({k: v[i] for k, v in metrics.items()}, own, rtol=1e-4)
-  for i in range(2):
-    assert_close(jax.tree.map(lambda x, i=i: x[i], together), states[i])
-
-
 def peek(name):
   """Logs the sum of what the context calls `name`."""
   return step_lib.Monitor(
