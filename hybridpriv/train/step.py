@@ -284,9 +284,11 @@ def initialise(
 
   With `spec.start` the state holds the stages after it only.
   """
-
+  own = state_lib.stream(key, "init")
   draw = _initialiser(spec.network, spec.shape)
-  variables = draw(state_lib.stream(key, "init"))
+  # Inside another program, such as one for shapes alone, it is a part of it.
+  is_part = isinstance(own, jax.core.Tracer)
+  variables = draw.__wrapped__(own) if is_part else draw(own)
   if spec.start is not None:
     _, variables = staged.split_variables(variables, spec.network, spec.start)
   variables = dict(variables)

@@ -54,6 +54,23 @@ def test_jitter_scales_and_shifts_every_channel_of_a_window_alike(key):
   np.testing.assert_allclose(np.std(shift[:, 0]), 0.1, rtol=0.15)
 
 
+def test_photos_change_in_contrast_about_their_mean_and_in_brightness(key):
+  # The same from both sides, so that mirroring is not seen.
+  image = 40.0 * np.array([0, 1, 2, 1, 0])[None, :, None] + np.zeros((5, 1, 3))
+  images = np.repeat(image[None], 600, axis=0).astype(np.uint8)
+  found = augment.photo(key, jnp.asarray(images), shape=(5, 5, 3))
+  assert found.shape == images.shape and found.dtype == jnp.float32
+  mean = np.asarray(found).mean((1, 2, 3))
+  gain = np.asarray(found[:, 0, 2, 0] - found[:, 0, 0, 0]) / 80
+  middle = image.mean()
+  expected = (image[None] - middle) * gain[:, None, None, None]
+  expected += mean[:, None, None, None]
+  np.testing.assert_allclose(found, expected, atol=1e-2)
+  np.testing.assert_allclose(np.std(np.log(gain)), 0.25, rtol=0.12)
+  np.testing.assert_allclose(np.std(mean), 25.5, rtol=0.12)
+  np.testing.assert_allclose(np.mean(mean), middle, atol=4.2)
+
+
 @pytest.mark.parametrize(
   "function",
   [
@@ -79,6 +96,7 @@ def test_inputs_that_do_not_fit_are_one_clear_error(function, shape, message):
     function(jnp.asarray(IMAGES[:2]), shape=shape)
 
 
-def test_signals_are_not_mirrored(key):
+@pytest.mark.parametrize("function", [augment.crop_mirror, augment.photo])
+def test_signals_are_not_mirrored(key, function):
   with pytest.raises(ValueError, match="signals have augment.jitter"):
-    augment.crop_mirror(key, jnp.zeros((2, 9, 3)), shape=(8, 3))
+    function(key, jnp.zeros((2, 9, 3)), shape=(8, 3))
