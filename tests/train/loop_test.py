@@ -51,6 +51,11 @@ def replica(made, folder, run="a", seed=0, killed_at=None):
       raise Killed
     return made.batch(100 * seed + number)
 
+  def judge(state):
+    if state.step == killed_at:
+      raise Killed
+    return evaluate(state)
+
   # Replicas differ in batches, keys and weights.
   knobs = {"task/weight": np.float32(1 + seed)}
   return loop.Replica(
@@ -58,7 +63,7 @@ def replica(made, folder, run="a", seed=0, killed_at=None):
     state=dataclasses.replace(made.state, knobs=knobs),
     key=jax.random.key(seed),
     batch=batch,
-    evaluate=evaluate,
+    evaluate=judge,
     folder=folder / run,
   )
 
@@ -112,12 +117,14 @@ def test_the_loop_is_the_step_repeated(made, straight):
   assert_close(straight[0], state)
 
 
-@pytest.mark.parametrize("killed_at", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("killed_at", [1, 2, 3, 4, 5, 6, 7])
 def test_a_resumed_training_is_the_straight_one(
   made, step, straight, tmp_path, killed_at
 ):
   with pytest.raises(Killed):
     fit(step, [replica(made, tmp_path, killed_at=killed_at)], tmp_path)
+  start = checkpoints.latest_step(tmp_path / "a") or 0
+  assert start == (killed_at - 1) // 2 * 2
   with (tmp_path / "metrics.jsonl").open("a") as file:
     file.write('{"run": "a", "step": 99, "train/lo')  # cut off
   (state,) = fit(step, [replica(made, tmp_path)], tmp_path)
