@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import jax.numpy as jnp
 import numpy as np
 
 from hybridpriv.losses import siamese
@@ -42,10 +43,10 @@ def measure(
   feature, label = _features(setup, fold, tune, state, stored)
   margins = [v for k, v in state.knobs.items() if k.endswith("/margin")]
   found = siamese.pair_statistics(
-    feature=feature,
-    labels=label,
+    feature=jnp.asarray(feature),
+    labels=jnp.asarray(label),
     margin=margins[0] if margins else np.inf,
-    mask=np.ones(len(label), np.float32),
+    mask=jnp.ones(len(label)),
   )
   return {k: float(v) for k, v in found.items()}
 
@@ -87,6 +88,6 @@ def unit(
   if setup.config["train"]["margin_unit"] == "raw":
     return 1.0
   feature, label = _features(setup, fold, tune, state, stored)
-  distance = np.asarray(siamese.distances(feature))
+  distance = np.asarray(siamese.distances(jnp.asarray(feature)))
   different = label[:, None] != label[None]
   return float(np.median(distance[different]))

@@ -35,12 +35,10 @@ def _tables(
   """Collect one attack on one row: tables, validation, knobs."""
   by_seed = []
   for seed in range(seeds):
-    own = [
-      outcomes.get(((row, asked[q].fold, seed), q)) for q in question.problems
-    ]
-    if any(o is None for o in own):
+    names = [((row, asked[q].fold, seed), q) for q in question.problems]
+    if not all(name in outcomes for name in names):
       return None
-    by_seed.append(own)
+    by_seed.append([outcomes[name] for name in names])
   every = [o for own in by_seed for o in own]
   knobs = {
     k: sorted({o.knobs[k] for o in every})

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tqdm
 
@@ -118,7 +119,7 @@ def _fold(
       replicas, trials(config), states, strict=True
     ):
       utilities[trial.name].append(
-        float(np.mean(list(replica.evaluate(final).values())))
+        float(np.mean(list(evaluate(final).values())))
       )
       found = pairs_lib.measure(setup, fold, tune_spec, final, stored)
       pairs[trial.name].append(found)
@@ -275,7 +276,7 @@ def _with_knobs(
     if setup.config["train"]["margin_unit"] != "raw":
       knobs[name.replace("/margin", "/weight")] /= knobs[name] ** 2
   return dataclasses.replace(
-    start, knobs={k: np.float32(v) for k, v in knobs.items()}
+    start, knobs={k: jnp.float32(v) for k, v in knobs.items()}
   )
 
 
@@ -319,7 +320,7 @@ def _evaluate(
     logits = step_lib.split_logits(found, own.answers)
     return {
       f"validation/{d}/balanced_accuracy": balanced_accuracy(
-        logits[d].argmax(-1), setup.data.labels[d][index]
+        np.asarray(logits[d]).argmax(-1), setup.data.labels[d][index]
       )
       for d in setup.roles.desired
     }

@@ -67,7 +67,7 @@ class Spec:
     privatizer: put between the halves, with fresh noise every step.
   """
 
-  network: staged.Staged
+  network: Any  # staged; a Linen module is hashable in a way types miss
   answers: tuple[tuple[str, int], ...]
   cut: str
   shape: tuple[int, ...]
