@@ -83,6 +83,7 @@ def get_config(variant: str = "full"):
   c.network.function = "written_outside:Network"
   c.cut = "inner"
   c.train.finetune.steps = 20
+  c.train.retune_cloud = True
   # A loss of one's own, and an adversary that learns while the network learns
   # to confuse it.
   c.objective.sparse = {
@@ -186,3 +187,14 @@ def test_a_loss_of_ones_own_is_minimised(workdir):
 def test_an_adversary_inside_the_training_learns(workdir):
   values = _metrics(workdir, "simple sparse.weight=0", "train/adversary")
   assert values[-1] < values[0]
+
+
+def test_the_cloud_half_of_every_row_was_tuned(workdir):
+  text = (workdir / "metrics.jsonl").read_text()
+  tuned = {
+    line["run"].removeprefix("fold0/seed0/").removesuffix(" retuned")
+    for line in map(json.loads, text.splitlines())
+    if line["run"].endswith(" retuned")
+  }
+  rows = results.read(workdir).rows
+  assert tuned == {row.name.replace("/", " ") for row in rows}
