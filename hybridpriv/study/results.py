@@ -301,7 +301,7 @@ def controls(
 
   A control at chance fails when the lower limit of any attack, corrected for
   the number of comparisons (Bonferroni), lies above chance; a planted leak
-  fails when the best attack finds less than 90 % of it.
+  fails when any attack finds less than 90 % of it.
 
   Args:
     setup: the study.

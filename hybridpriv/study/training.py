@@ -5,7 +5,7 @@ scratch (`base`); from there it is fine-tuned once for every trial of every
 training (`simple`, `siamese`, ...), all with the same budget and through the
 same compiled step.  The choice follows one rule, on task-validation people
 only: of the trials of a training that cost at most `config.train.tolerance`
-of balanced utility against the trial with the weakest term, the one with the
+of balanced utility against the first trial of all (`simple`), the one with the
 largest weight.
 """
 
