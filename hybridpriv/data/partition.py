@@ -64,8 +64,9 @@ def make(
   - `min_audit=m`: everyone with `m` or more samples is audited, and the others
     are divided in the ratio of the first three fractions;
   - `folds=F`: people are divided into F parts. Fold f audits and tests part f
-    (strangers to its training and to the choice of its weights); of the others one in five,
-    at least one, validates and the rest train. Every person is audited once;
+    (strangers to its training and to the choice of its weights); of the others
+    one in five, at least one, validates and the rest train. Every person is
+    audited once;
   - `split`: a label whose classes are among train, validation, test, audit. A
     missing validation takes a tenth of the train people; where one of test and
     audit is missing, the people of the other are halved.
