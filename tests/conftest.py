@@ -40,7 +40,7 @@ def repository() -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory) -> dict[str, str]:
-  """Variables for launched programs, which share what they compile."""
+  """Variables for launched programs: they compile fast, and share it."""
   folder = tmp_path_factory.getbasetemp()
   if "PYTEST_XDIST_WORKER" in os.environ:
     folder = folder.parent  # the same for all workers
@@ -48,6 +48,8 @@ def environment(tmp_path_factory) -> dict[str, str]:
     **os.environ,
     "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    "XLA_FLAGS": os.environ["XLA_FLAGS"]
+    + " --xla_backend_optimization_level=0",
     "PYTHONWARNINGS": "error::RuntimeWarning",
   }
 

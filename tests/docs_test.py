@@ -133,7 +133,7 @@ def _tiny(command, faces, folder):
   return command
 
 
-def test_readme_commands_run(faces_folder, tmp_path):
+def test_readme_commands_run(faces_folder, tmp_path, environment):
   # One test, because a later command reads the workdir of an earlier one.
   # What a command writes lands in a copy of the tree made of links.
   clone = tmp_path / "clone"
@@ -141,7 +141,7 @@ def test_readme_commands_run(faces_folder, tmp_path):
   for entry in ROOT.iterdir():
     if entry.name not in (".git", ".venv", "runs"):
       (clone / entry.name).symlink_to(entry)
-  environment = dict(os.environ)
+  environment = dict(environment)
   environment["PATH"] = f"{sys.prefix}/bin{os.pathsep}{os.environ['PATH']}"
   environment["PYTHONPATH"] = str(ROOT)
   environment.pop("MAKEFLAGS", None)  # the outer make is none of its business
