@@ -1,5 +1,6 @@
 """What cannot work stops with one clear error before training starts."""
 
+import collections
 import csv
 import io
 import json
@@ -95,6 +96,19 @@ def test_a_person_on_two_sides_is_named(config, folder, rows, tmp_path):
   _write(folder, rows)
   config["data"]["split"] = "part"
   _refused(config, tmp_path / "w", "'Person_00'.*(train|test)")
+
+
+def test_people_without_a_gallery_are_missed_before_training(
+  config, folder, rows, tmp_path
+):
+  seen = collections.Counter()
+  kept = []
+  for row in rows:
+    seen[row["identity"]] += 1
+    if seen[row["identity"]] <= 2:
+      kept.append(row)
+  _write(folder, kept)
+  _refused(config, tmp_path / "w", "attacker on 'identity'.*no train samples")
 
 
 def test_a_split_column_divides_the_people(config, folder, rows, tmp_path):

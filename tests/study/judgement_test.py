@@ -1,0 +1,168 @@
+"""Controls fail when they should, and comparisons are drawn in pairs."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from configs import spar_activity
+from hybridpriv.audit import engine, problems, statistics
+from hybridpriv.data import partition
+from hybridpriv.data.dataset import DataSet
+from hybridpriv.study import comparisons, pairs, results
+from hybridpriv.study.setup import Setup
+
+PEOPLE, EACH = 20, 6
+
+
+def _study(identity="person"):
+  """Makes a study of people who are tall or short, all of them audited."""
+  person = np.repeat(np.arange(PEOPLE, dtype=np.int32), EACH)
+  n = len(person)
+  data = DataSet(
+    name="made up",
+    kind="signal",
+    inputs=np.zeros((n, 2, 1), np.float32),
+    labels={"person": person, "tall": person % 2},
+    classes={"person": tuple("abcdefghijklmnopqrst"), "tall": ("no", "yes")},
+    identity=identity,
+    recording=np.arange(n, dtype=np.int32),
+    position=np.zeros(n, np.float32),
+    span=0.0,
+    licence="",
+    citation="",
+  )
+  index = np.arange(n)
+  fold = partition.Fold(index, index, index, index)
+  return Setup(
+    spar_activity.get_config("tiny").to_dict(),
+    None,
+    data,
+    (fold,),
+    None,
+    pathlib.Path(),
+  )
+
+
+def _judge(study, name, right):
+  """Judges one control whose attacker was right so often on every sample."""
+  role = np.full(len(study.data), problems.TEST, np.int8)
+  role[:EACH], role[EACH : 2 * EACH] = problems.TRAIN, problems.VALIDATION
+  label = study.data.labels["tall"]
+  asked = [problems.Problem("tall", 0, label, role, 2, "attribute")]
+  shares = np.broadcast_to(right, (2, int(np.sum(role == problems.TEST))))
+  outcome = engine.Outcome(
+    right=shares,
+    rank=2 - shares,
+    log_rank=np.log(2 - shares),
+    validation=0.5,
+    knobs={},
+  )
+  found = {"attribute.linear": {((name, 0, 0), 0): outcome}}
+  listed, saved = results.controls(study, asked, found)
+  control = next(c for c in listed if c["name"] == f"control/{name}")
+  return control, saved
+
+
+@pytest.mark.parametrize("name", ["constant", "shuffled labels"])
+def test_a_control_at_chance_passes_and_one_that_leaks_fails(name):
+  control, _ = _judge(_study(), name, 0.5)
+  assert control["passed"] and control["expected"] == "chance"
+  control, _ = _judge(_study(), name, 0.9)
+  assert not control["passed"]
+  assert control["leakage"][0]["value"] == pytest.approx(0.9)
+
+
+def test_a_planted_leak_must_be_found():
+  assert _judge(_study(), "planted leak", 1.0)[0]["passed"]
+  assert not _judge(_study(), "planted leak", 0.8)[0]["passed"]
+
+
+def test_a_control_that_nobody_attacked_has_not_passed():
+  listed, _ = results.controls(_study(), [], {})
+  judged = [c for c in listed if c["expected"] != "reference"]
+  assert judged and not any(c["passed"] for c in judged)
+
+
+def test_the_values_of_a_control_name_the_people():
+  _, saved = _judge(_study(), "constant", 0.5)
+  assert saved["controls/0/leakage/0/people"].tolist() == list(
+    "cdefghijklmnopqrst"
+  )
+
+
+def test_the_unit_is_the_sample_where_nobody_is_named():
+  assert _judge(_study(), "constant", 0.5)[0]["leakage"][0]["unit"] == "person"
+  control, _ = _judge(_study(identity=None), "constant", 0.5)
+  assert control["leakage"][0]["unit"] == "sample"
+  assert control["leakage"][0]["num_units"] == (PEOPLE - 2) * EACH
+
+
+def _table(value, spread=0.0):
+  """Makes a table of people who are right so often, on average."""
+  swing = np.where(np.arange(PEOPLE) % 2, spread, -spread)
+  right = np.repeat(value + swing, EACH)[None, None]
+  person = np.repeat(np.arange(PEOPLE), EACH)
+  return statistics.tabulate(right, None, person)
+
+
+def _rows(*given):
+  rows, tables = [], {}
+  for name, training, chain, utility, leakage in given:
+    rows.append(
+      {
+        "name": name,
+        "training": training,
+        "privatizer": chain,
+        "selected": True,
+        "utility": [{"value": utility}],
+        "worst": {"person": 0},
+      }
+    )
+    tables[name, "utility", 0] = _table(utility)
+    tables[name, "leakage", 0] = _table(leakage, spread=0.05)
+  return rows, tables
+
+
+def test_defences_are_compared_with_none_and_at_equal_utility():
+  noise = [{"name": "noise.isotropic"}]
+  rows, tables = _rows(
+    ("simple/identity", "simple", [], 0.92, 0.90),
+    ("simple/noise sigma=1", "simple", noise, 0.90, 0.60),
+    ("simple/noise sigma=2", "simple", noise, 0.80, 0.50),
+    ("siamese/identity", "siamese", [], 0.92, 0.90),
+    ("siamese/noise sigma=1", "siamese", noise, 0.90, 0.40),
+    ("siamese/noise sigma=2", "siamese", noise, 0.80, 0.30),
+  )
+  found = comparisons.compare(rows, tables, ["person"])
+  against_none = {c["a"]: c for c in found if "undefended" in c["what"]}
+  first = against_none["simple/noise sigma=1"]
+  assert first["difference"] == pytest.approx(-0.3) and not first["tie"]
+  equal = against_none["siamese/identity"]
+  assert equal["difference"] == pytest.approx(0) and equal["tie"]
+  matched = [c for c in found if "at equal utility" in c["what"]]
+  assert [c["what"].split(", ")[1][:8] for c in matched] == [
+    "2 points",
+    "5 points",
+    "10 point",
+  ]
+  for c in matched:
+    # Both curves fall by 0.1 between the two levels, 0.2 apart.
+    assert c["difference"] == pytest.approx(-0.2)
+    assert (c["a"], c["b"]) == ("siamese, noise grid", "simple, noise grid")
+
+
+@pytest.mark.parametrize(
+  "distance, inside, message",
+  [
+    (0.0, 0.5, "collapsed"),
+    (1.0, 0.0, "no pair of different classes is inside"),
+    (1.0, 1.0, "every pair of different classes is inside"),
+    (1.0, 0.3, ""),
+  ],
+)
+def test_a_dead_contrastive_term_is_named(distance, inside, message):
+  found = pairs.degenerate(
+    {"different_distance": distance, "inside_margin": inside}
+  )
+  assert message in found and bool(message) == bool(found)
