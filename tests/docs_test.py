@@ -115,18 +115,23 @@ def _own_folder(faces, folder, columns):
     writer.writerows(rows)
 
 
-def _tiny(command, faces, folder):
-  """Returns the command with tiny variants, on made-up data."""
+def _tiny(command, faces, folders):
+  """Returns the command with tiny variants, on made-up data.
+
+  Commands that name the same data get the same folder.
+  """
   if command == "make demo":
     # This environment is the one to use, so nothing is to be installed.
     return f"make -o {sys.prefix}/.core demo VENV={sys.prefix} VARIANT=:tiny"
   command = re.sub(r"(configs/\w+\.py)(:\w+)?", r"\1:tiny", command)
-  if "--config.data.path" in command:
+  if path := re.search(r"--config\.data\.path[= ](\w+)", command):
+    folder = folders / f"data-{path[1]}"
     columns = {}
     for role in ("desired", "private", "unforeseen", "identity"):
       value = re.search(rf"--config\.data\.{role}=(\"[^\"]*\"|\S+)", command)
       columns[role] = re.findall(r"\w+", value[1]) if value else []
-    _own_folder(faces, folder, columns)
+    if not folder.exists():
+      _own_folder(faces, folder, columns)
     command = re.sub(
       r"(--config\.data\.path[= ])(\"[^\"]*\"|\S+)", rf"\1{folder}", command
     )
@@ -146,10 +151,10 @@ def test_readme_commands_run(faces_folder, tmp_path, environment):
   environment["PYTHONPATH"] = str(ROOT)
   environment.pop("MAKEFLAGS", None)  # the outer make is none of its business
 
-  for number, command in enumerate(_commands((ROOT / "README.md").read_text())):
+  for command in _commands((ROOT / "README.md").read_text()):
     if any(re.match(pattern, command) for pattern in SKIPPED):
       continue
-    tiny = _tiny(command, faces_folder, tmp_path / f"data{number}")
+    tiny = _tiny(command, faces_folder, tmp_path)
     run = subprocess.run(
       ["bash", "-euo", "pipefail", "-c", tiny],
       cwd=clone,
