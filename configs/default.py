@@ -62,10 +62,14 @@ def get_config() -> config_dict.ConfigDict:
     "labels": "labels/{desired}",
     "margin": "knobs/siamese/margin",
   }
-  c.players = config_dict.ConfigDict()  # adversaries inside the training
+  # Adversaries inside the fine-tuning: name -> label, input ("feature"), hidden
+  # (units of its layers), optimizer. A term with `player` set to that name is
+  # theirs; a defender's term may read "<name>/logits".
+  c.players = config_dict.ConfigDict()
 
   # Fine-tunings of the base network: knobs of the objective, grids are trials.
-  # The first one is the reference of the choice.
+  # The first one is the reference of the choice. Where there are several
+  # desired labels, a knob is that of the term for each of them.
   c.trainings = config_dict.ConfigDict(sort_keys=False)
   c.trainings.simple = {"siamese": {"weight": 0.0}}
   c.trainings.siamese = {
