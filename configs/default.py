@@ -134,7 +134,7 @@ def get_config() -> config_dict.ConfigDict:
   c.audit.attacks.bayes = {"function": "likelihood.bayes"}
   c.audit.floor_attacks = config_dict.ConfigDict()
   c.audit.floor_attacks.linear = {"function": "attribute.linear"}
-  c.audit.floor_attacks.nearest = {"function": "neighbour.nearest"}
+  c.audit.floor_attacks.mlp = {"function": "attribute.mlp"}
   return c
 
 

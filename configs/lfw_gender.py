@@ -44,7 +44,7 @@ def get_config(variant: str = "full"):
     }
   }
   c.data.size = 72  # pixels kept of the central square below
-  c.data.crop = 112  # pixels of the picture: a tight face
+  c.data.crop = 144  # pixels of the picture: face and hair
   c.data.max_samples = 0
   c.partition.min_audit = 20
   c.partition.cap = 50
@@ -54,7 +54,7 @@ def get_config(variant: str = "full"):
   c.network.width = 0.25
   c.network.norm = "batch"
   c.cut = "conv5_1"
-  c.train.base.steps = 1500
+  c.train.base.steps = 2000
   c.train.base.augment = "photo"
   c.train.finetune.steps = 400
   c.train.finetune.start = "pool3"

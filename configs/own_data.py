@@ -11,6 +11,8 @@ Command: python launch/run.py --config=configs/own_data.py:small
 Measured: not run; `tiny` is a test on made-up pictures.
 """
 
+from ml_collections import config_dict
+
 from configs import default
 
 
@@ -23,9 +25,17 @@ def get_config(variant: str = "full"):
   c.data.path = ""  # a folder with labels.csv and images (or images.zip)
   c.data.identity = ""  # the column that names the person; "" = nobody named
   c.data.split = ""  # a column that divides: train, validation, test, audit
+  # By column, given as "{'age': (30, 50)}": see docs/data.md.
+  c.data.keep = config_dict.ConfigDict()  # values to keep
+  c.data.group = config_dict.ConfigDict()  # value -> group
+  c.data.bins = config_dict.ConfigDict()  # rising edges of a number
   c.data.max_samples = 0
   c.data.size = 72  # pixels kept of the central square
-  c.data.crop = 0  # pixels, or share, of the picture; 0 = all of the square
+  c.data.crop = 0.0  # pixels, or share, of the picture; 0 = all of the square
+  c.data.rate_hz = 0.0  # of signals; pictures have none
+  c.data.window_s = 4.0  # length of a window of signals
+  c.data.overlap = 0.5  # share of a window that the next one repeats
+  c.data.scale = 1.0  # what signals are multiplied by
   c.data.licence = "your own"
   c.input_shape = (64, 64, 3)
   c.network.function = "vgg.vgg16"

@@ -21,7 +21,7 @@ def get_config(variant: str = "full"):
   c.network.norm = "batch"
   c.network.dropout = 0.5
   c.cut = "pool3"
-  c.privatizers.noise.sigma = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5)
+  c.privatizers.noise.sigma = (0.15, 0.3, 0.5, 0.8, 1.2)
   c.train.base.steps = 600
   c.train.base.augment = "jitter"
   c.train.finetune.steps = 300
@@ -33,6 +33,9 @@ def get_config(variant: str = "full"):
     "max_steps": 500,
   }
   c.audit.attacks.linear = {"function": "attribute.linear", "max_steps": 500}
+  c.audit.floor_attacks = {
+    name: c.audit.attacks[name] for name in ("linear", "mlp")
+  }
   if variant == "tiny":
     c.data.max_samples = 700
     default.make_tiny(c)

@@ -19,9 +19,11 @@ import jax.numpy as jnp
 
 from hybridpriv.attacks import attack as attack_lib
 
+_LOWEST = -1e30  # an exponent that is finite, so that 0 times it is 0
+
 
 def bayes(
-  *, bandwidth: tuple[float, ...] = (0.03, 0.1, 0.2, 0.4, 0.8)
+  *, bandwidth: tuple[float, ...] = (0.05, 0.15, 0.4, 0.8)
 ) -> attack_lib.Attack:
   """Attack by likelihood under the known law of Gaussian noise.
 
@@ -54,21 +56,27 @@ def bayes(
       "codes": _whiten(clean - mean[None], root),
       "mean": mean,
       "root": root,
-      "log_weights": jnp.log(one_hot * weights[:, None]),
+      "weights": one_hot * weights[:, None],
     }
 
   def score(attacker: Any, codes: jax.Array) -> jax.Array:
     codes = attack_lib.flatten(codes) - attacker["mean"][None]
     codes, own = _whiten(codes, attacker["root"]), attacker["codes"]
-    cross = jnp.matmul(codes, own.T, precision=jax.lax.Precision.HIGHEST)
-    norms = jnp.sum(codes**2, axis=1)[:, None] + jnp.sum(own**2, axis=1)[None]
-    exponent = cross - norms / 2  # -|z - u|^2 / 2
+    cross = jnp.matmul(own, codes.T, precision=jax.lax.Precision.HIGHEST)
+    norms = jnp.sum(own**2, axis=1)[:, None] + jnp.sum(codes**2, axis=1)[None]
+    exponent = cross - norms / 2  # -|u - z|^2 / 2, [m, b]
+    weights = attacker["weights"]
 
-    def one_class(log_weight: jax.Array) -> jax.Array:
-      return jax.nn.logsumexp(exponent + log_weight[None], axis=1)
+    def nearest(weight: jax.Array) -> jax.Array:
+      return jnp.max(jnp.where(weight[:, None] > 0, exponent, _LOWEST), axis=0)
 
-    # One class at a time: [b, m] is enough memory, [b, m, n] may not be.
-    return jax.lax.map(one_class, attacker["log_weights"].T).T
+    # The log of a sum of exponentials, of every class by itself, with one
+    # exponential of each pair. One class at a time: [m, b] is enough memory,
+    # [m, b, n] may not be.
+    highest = jax.lax.map(nearest, weights.T)
+    of_own = _product((weights > 0).astype(jnp.float32), highest)
+    total = _product(weights.T, jnp.exp(jnp.minimum(exponent - of_own, 0.0)))
+    return (jnp.log(total) + highest).T
 
   grid = tuple({"bandwidth": b} for b in bandwidth)
   return attack_lib.Attack(
@@ -80,6 +88,10 @@ def bayes(
       stage.name.startswith("noise.") for stage in noise.stages
     ),
   )
+
+
+def _product(a: jax.Array, b: jax.Array) -> jax.Array:
+  return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
 def _whiten(codes: jax.Array, root: jax.Array) -> jax.Array:

@@ -6,6 +6,7 @@ what the network takes, without the batch axis.
 
 import jax
 import jax.numpy as jnp
+from jax.scipy import ndimage
 
 
 def _check(inputs: jax.Array, shape: tuple[int, ...]) -> None:
@@ -80,7 +81,10 @@ def crop_mirror(
 def photo(
   key: jax.Array, inputs: jax.Array, *, shape: tuple[int, ...]
 ) -> jax.Array:
-  """Cut and mirror as `crop_mirror`, and change contrast and brightness.
+  """Turn, zoom, shift and mirror images, and change contrast and brightness.
+
+  Turns by up to 12 degrees, zooms by up to 12 %, shifts by up to 5 % of the
+  side; what lies outside the picture is its nearest border.
 
   Args:
     key: typed key.
@@ -88,15 +92,49 @@ def photo(
     shape: [h', w', c].
 
   Returns:
-    float32 [b, *shape].
+    float32 [b, *shape], each sample changed on its own.
+
+  Raises:
+    ValueError: if the samples do not fit the network's input, or are no images.
   """
+  _check(inputs, shape)
+  if inputs.ndim != 4:
+    raise ValueError(
+      f"photo takes images [b, h, w, c] and got {inputs.shape}: signals have"
+      " augment.jitter"
+    )
   place, contrast, light = jax.random.split(key, 3)
-  cut = crop_mirror(place, inputs, shape=shape).astype(jnp.float32)
-  size = (inputs.shape[0], 1, 1, 1)
+  seen = jax.vmap(lambda k, x: _warp(k, x, shape))(
+    jax.random.split(place, len(inputs)), inputs.astype(jnp.float32)
+  )
+  size = (len(inputs), 1, 1, 1)
   gain = jnp.exp(0.25 * jax.random.normal(contrast, size))
   offset = 255 * 0.1 * jax.random.normal(light, size)
-  middle = jnp.mean(cut, axis=(1, 2, 3), keepdims=True)
-  return (cut - middle) * gain + middle + offset
+  middle = jnp.mean(seen, axis=(1, 2, 3), keepdims=True)
+  return (seen - middle) * gain + middle + offset
+
+
+def _warp(
+  key: jax.Array, image: jax.Array, shape: tuple[int, ...]
+) -> jax.Array:
+  """Look at one image [h, w, c] through a frame that is turned and moved."""
+  turn, zoom, shift, flip = jax.random.split(key, 4)
+  side = jnp.asarray(image.shape[:2])
+  angle = jnp.deg2rad(jax.random.uniform(turn, minval=-12, maxval=12))
+  scale = jnp.exp(jax.random.uniform(zoom, minval=-0.12, maxval=0.12))
+  offset = side * jax.random.uniform(shift, (2,), minval=-0.05, maxval=0.05)
+  y, x = jnp.meshgrid(
+    *(jnp.arange(n) - (n - 1) / 2 for n in shape[:2]), indexing="ij"
+  )
+  x = jnp.where(jax.random.bernoulli(flip), -x, x)
+  cos, sin = scale * jnp.cos(angle), scale * jnp.sin(angle)
+  centre = (side - 1) / 2 + offset
+  at = [cos * y + sin * x + centre[0], cos * x - sin * y + centre[1]]
+  return jax.vmap(
+    lambda channel: ndimage.map_coordinates(channel, at, 1, mode="nearest"),
+    in_axes=-1,
+    out_axes=-1,
+  )(image)
 
 
 def jitter(

@@ -54,21 +54,43 @@ def test_jitter_scales_and_shifts_every_channel_of_a_window_alike(key):
   np.testing.assert_allclose(np.std(shift[:, 0]), 0.1, rtol=0.15)
 
 
-def test_photos_change_in_contrast_about_their_mean_and_in_brightness(key):
-  # The same from both sides, so that mirroring is not seen.
-  image = 40.0 * np.array([0, 1, 2, 1, 0])[None, :, None] + np.zeros((5, 1, 3))
-  images = np.repeat(image[None], 600, axis=0).astype(np.uint8)
-  found = augment.photo(key, jnp.asarray(images), shape=(5, 5, 3))
-  assert found.shape == images.shape and found.dtype == jnp.float32
-  mean = np.asarray(found).mean((1, 2, 3))
-  gain = np.asarray(found[:, 0, 2, 0] - found[:, 0, 0, 0]) / 80
-  middle = image.mean()
-  expected = (image[None] - middle) * gain[:, None, None, None]
-  expected += mean[:, None, None, None]
-  np.testing.assert_allclose(found, expected, atol=1e-2)
-  np.testing.assert_allclose(np.std(np.log(gain)), 0.25, rtol=0.12)
+def test_photos_are_turned_zoomed_shifted_and_half_of_them_mirrored(key):
+  # Channels tell column and row, so that differences tell the whole map.
+  side, num = 25, 800
+  row, column = np.mgrid[:side, :side]
+  image = np.stack([column, row, 0 * row], axis=-1) * 5.0
+  images = np.repeat(image[None], num, axis=0).astype(np.uint8)
+  found = augment.photo(key, jnp.asarray(images), shape=(21, 21, 3))
+  assert found.shape == (num, 21, 21, 3) and found.dtype == jnp.float32
+  found = np.asarray(found)
+  by_column = (found[:, 10, 12, :2] - found[:, 10, 8, :2]) / 20
+  by_row = (found[:, 12, 10, :2] - found[:, 8, 10, :2]) / 20
+  mirrored = by_column[:, 0] < 0
+  assert 0.43 * num < mirrored.sum() < 0.57 * num  # four standard deviations
+  by_column = np.where(mirrored[:, None], -by_column, by_column)
+  # A turn and a zoom, nothing else: columns stay at right angles to rows.
+  np.testing.assert_allclose(by_row[:, 1], by_column[:, 0], atol=1e-4)
+  np.testing.assert_allclose(by_row[:, 0], -by_column[:, 1], atol=1e-4)
+  angle = np.rad2deg(np.arctan2(by_column[:, 1], by_column[:, 0]))
+  assert 11 < np.abs(angle).max() < 12.01 and abs(angle.mean()) < 1
+  zoom = np.log(np.hypot(*by_column.T))  # and contrast
+  np.testing.assert_allclose(
+    zoom.std(), np.hypot(0.25, 0.12 / np.sqrt(3)), rtol=0.1
+  )
+  # Where the middle of the frame was: free of contrast and brightness.
+  empty = found[..., 2].mean((1, 2))
+  middle = (found[:, 10, 10, :2] - empty[:, None]) / 5 / np.exp(zoom)[:, None]
+  assert np.all(np.abs(middle - 12) < 0.06 * side + 0.12 * 12 + 1)
+  assert np.all(middle.std(0) > 0.03 * side / np.sqrt(3))
+
+
+def test_photos_change_in_brightness(key):
+  images = jnp.full((600, 8, 8, 3), 100, jnp.uint8)
+  found = np.asarray(augment.photo(key, images, shape=(8, 8, 3)))
+  mean = found.mean((1, 2, 3))
+  np.testing.assert_allclose(found - mean[:, None, None, None], 0, atol=1e-3)
   np.testing.assert_allclose(np.std(mean), 25.5, rtol=0.12)
-  np.testing.assert_allclose(np.mean(mean), middle, atol=4.2)
+  np.testing.assert_allclose(np.mean(mean), 100, atol=4.2)
 
 
 @pytest.mark.parametrize(
