@@ -21,12 +21,13 @@ def get_config(variant: str = "full"):
   c.network.norm = "batch"
   c.network.dropout = 0.5
   c.cut = "pool3"
-  c.privatizers.noise.sigma = (0.15, 0.3, 0.5, 0.8, 1.2)
+  c.privatizers.noise.sigma = (0.2, 0.5, 0.8, 1.2)
   c.train.base.steps = 600
   c.train.base.augment = "jitter"
   c.train.finetune.steps = 300
   c.train.finetune.start = "pool1"
   c.train.finetune.optimizer.learning_rate = 1e-3
+  c.audit.draws = 2  # times five attackers
   c.audit.attacks.mlp = {
     "function": "attribute.mlp",
     "width": 32,
