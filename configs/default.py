@@ -105,7 +105,7 @@ def get_config() -> config_dict.ConfigDict:
       "multipliers": config_dict.ConfigDict(),  # {path pattern: factor}
     }
     if phase != "retune":
-      c.train[phase].augment = ""  # crop_mirror, jitter, or module:function
+      c.train[phase].augment = ""  # photo, crop_mirror, jitter, mod:fn
   c.train.finetune.start = ""  # frozen up to here, read from stored features
 
   # What is done to features; the first one is the undefended reference.

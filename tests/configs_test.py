@@ -153,8 +153,15 @@ def own(launch, faces_folder, tmp_path_factory):
     f"--config.data.path={faces_folder}",
     "--config.data.desired=gender",
     "--config.data.private=emotion",
+    "--config.data.group={'emotion': {'neutral': 'calm', 'happiness': 'glad'}}",
+    "--config.data.keep={'split_view1': ('test', 'train')}",
   )
   return folder, _run(launch, folder, "own_data", *flags)
+
+
+def test_groups_of_values_are_given_in_a_command(own):
+  _, found = own
+  assert found.study["data"]["classes"]["emotion"] == ["calm", "glad"]
 
 
 def test_where_nobody_is_named_samples_are_the_units(own):
