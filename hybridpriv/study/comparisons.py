@@ -11,10 +11,15 @@ def compare(
   tables: Mapping[tuple[str, str, int], statistics.Table],
   targets: Sequence[str],
 ) -> list[dict[str, Any]]:
-  """Compare defences in pairs: against none, and at equal utility."""
+  """Compare defences in pairs: against none, and at equal utility.
+
+  A target that no attack could be run on in some row is left out.
+  """
   found = []
   undefended = rows[0]
   for target in targets:
+    if not all(target in row["worst"] for row in rows):
+      continue
     for row in rows[1:]:
       if not row["selected"]:
         continue

@@ -152,6 +152,15 @@ def test_defences_are_compared_with_none_and_at_equal_utility():
     assert (c["a"], c["b"]) == ("siamese, noise grid", "simple, noise grid")
 
 
+def test_what_no_attack_could_be_run_on_is_not_compared():
+  rows, tables = _rows(
+    ("simple/identity", "simple", [], 0.92, 0.90),
+    ("siamese/identity", "siamese", [], 0.92, 0.80),
+  )
+  del rows[1]["worst"]["person"]
+  assert comparisons.compare(rows, tables, ["person"]) == []
+
+
 @pytest.mark.parametrize(
   "distance, inside, message",
   [
