@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from hybridpriv.networks import resnet, sensor, staged, vgg
+from hybridpriv.networks import dlib, resnet, sensor, staged, vgg
 
 
 class Own(staged.Staged):
@@ -47,12 +47,14 @@ NETWORKS = {
   ),
   "own": (Own(num_classes=3), (5,)),
   "resnet50": (resnet.resnet50(num_classes=3, width=1 / 32), (32, 32, 3)),
+  "resnet29_dlib": (dlib.resnet29_dlib(num_classes=3), (71, 72, 3)),
 }
+SLOW = ("resnet50", "resnet29_dlib")
 each_network = pytest.mark.parametrize(
   "name",
   [
-    # Its blocks are those of "bottleneck", its 18 cuts take many seconds.
-    pytest.param(name, marks=[pytest.mark.slow] * (name == "resnet50"))
+    # The blocks of resnet50 are those of "bottleneck"; 18 cuts take long.
+    pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW))
     for name in NETWORKS
   ],
 )
