@@ -8,7 +8,7 @@ import contextlib
 import json
 import pathlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from hybridpriv import build
@@ -22,6 +22,10 @@ from hybridpriv.train import metrics
 STAGES = ("train", "fit", "audit", "report")
 
 
+def _say(line: str) -> None:
+  print(line, flush=True)  # stages take minutes, also where output is a file
+
+
 def run(
   config: Mapping[str, Any],
   folder: pathlib.Path,
@@ -29,7 +33,7 @@ def run(
   *,
   command: str = "",
   profile: tuple[int, int] | None = None,
-  say: Any = print,
+  say: Callable[[str], None] = _say,
 ) -> pathlib.Path:
   """Run a study up to a stage.
 
