@@ -23,8 +23,8 @@ points less identity than simple [1.8, 5.7].  An attacker that sees only the
 answer reaches 3.1 to 5.7.  docs/results.md has the whole of it.
 
 Tried before, on task-validation: without turning and zooming the pictures
-(1500 steps) 0.90 to 0.92; without warm-up one start of three stood still for 400
-steps.  `full` (three train seeds, for an accelerator) was not run.
+(1500 steps) 0.90 to 0.92; without warm-up one start of three stood still for
+400 steps.  `full` (three train seeds, for an accelerator) was not run.
 """
 
 from configs import default
