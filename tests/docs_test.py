@@ -12,6 +12,8 @@ import sys
 import jsonschema
 import pytest
 
+from hybridpriv.audit import results
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 DOCTEST_FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -181,3 +183,28 @@ def test_the_documented_results_follow_the_schema():
     broken = copy.deepcopy(results)
     del broken["rows"][0]["leakage"][0][field]
     assert not validator.is_valid(broken), field
+
+
+@pytest.mark.parametrize(
+  "file", sorted(ROOT.glob("docs/results/*.json")), ids=lambda file: file.stem
+)
+def test_the_results_page_says_what_its_results_files_hold(file):
+  value = json.loads(file.read_text())
+  schema = ROOT / "hybridpriv" / "audit" / "results.schema.json"
+  jsonschema.validate(value, json.loads(schema.read_text()))
+  found = results.from_json(value)
+  assert file.stat().st_size < 512 * 1024
+  assert ":tiny" not in found.study["command"]
+  assert found.study["revision"] and "dirty" not in found.study["revision"]
+  page = (ROOT / "docs" / "results.md").read_text()
+  page = page[page.index(f"images/{file.stem}-trade_off.png") :]
+  table = re.search(r"^### The embeddings\n(.*?)^### ", page, re.M | re.S)[1]
+  for row in found.rows:
+    utility = row.utility[0]
+    low, high = (100 * v for v in (utility.low, utility.high))
+    cell = f"{100 * utility.value:.1f} [{low:.1f}, {high:.1f}]"
+    leaks = [row.leakage[at] for at in row.worst.values()]
+    if row.selected:
+      assert cell in table
+      for m in leaks:
+        assert f"{100 * m.value:.1f} [{100 * m.low:.1f}, " in table
