@@ -60,11 +60,10 @@ def learn(
   own = attack_lib.flatten(victim.sample(keys[0], auxiliary.train_index))
   mean = jnp.sum(own * weights[:, None], axis=0)
   variance = jnp.sum((own - mean[None]) ** 2 * weights[:, None], axis=0)
-  # Dead components stay 0 instead of being blown up to noise.
-  std = jnp.sqrt(variance) + 1e-6 * jnp.sqrt(jnp.max(variance)) + 1e-12
+  std = attack_lib.scale(variance)
 
   def standardise(codes: jax.Array) -> jax.Array:
-    return (attack_lib.flatten(codes) - mean[None]) / std[None]
+    return attack_lib.standardise(codes, mean, std)
 
   params = init(keys[1], jnp.zeros((1, own.shape[1])))
   optimizer = optax.scale_by_adam()

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 
 from hybridpriv.privatizers import privatizer as privatizer_lib
 
+LIMIT = 10.0  # spreads: farther out is held for no farther than that
+
 
 @functools.partial(
   jax.tree_util.register_dataclass,
@@ -158,6 +160,49 @@ def class_weights(
   present = jnp.maximum(jnp.sum(count > 0), 1)
   each = jnp.where(count > 0, 1.0 / jnp.maximum(count, 1.0), 0.0) / present
   return one_hot @ each
+
+
+def scale(variance: jax.Array) -> jax.Array:
+  """Give the standard deviations [d] of components, never 0."""
+  std = jnp.sqrt(variance)
+  return std + 1e-6 * jnp.max(std) + 1e-12
+
+
+def standardise(codes: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
+  """Bring every component to its mean and spread, and to at most ten of these.
+
+  A component that is all but silent in the attacker's own samples says nothing
+  about its size elsewhere: without the limit it would drown all others as soon
+  as an attacked sample excites it.
+
+  Args:
+    codes: [b, ...].
+    mean: of the attacker's own codes [d].
+    std: see `scale` [d].
+
+  Returns:
+    [b, d].
+  """
+  codes = (flatten(codes) - mean[None]) / std[None]
+  return jnp.clip(codes, -LIMIT, LIMIT)
+
+
+def reach(
+  codes: jax.Array, used: jax.Array, std: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Bound where codes are held to lie, as `standardise` does.
+
+  Args:
+    codes: the attacker's own [m, d].
+    used: which of them count [m].
+    std: how far others lie from these [d], or [].
+
+  Returns:
+    Lowest and highest value of every component [d]: ten spreads beyond.
+  """
+  low = jnp.min(jnp.where(used[:, None], codes, jnp.inf), axis=0)
+  high = jnp.max(jnp.where(used[:, None], codes, -jnp.inf), axis=0)
+  return low - LIMIT * std, high + LIMIT * std
 
 
 def flatten(codes: jax.Array) -> jax.Array:

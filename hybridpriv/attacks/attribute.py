@@ -74,10 +74,12 @@ def _network(
       sizes = (codes.shape[1], *hidden, auxiliary.num_classes)
       keys = jax.random.split(key, len(sizes))
       he = jax.nn.initializers.he_normal()
-      return [
+      layers = [
         (he(k, (a, b)), jnp.zeros(b))
         for k, a, b in zip(keys, sizes[:-1], sizes[1:], strict=False)
       ]
+      # From 0: what the attacker's own codes never excite has no say.
+      return [*layers[:-1], jax.tree.map(jnp.zeros_like, layers[-1])]
 
     return adversary.learn(
       key,
@@ -91,8 +93,9 @@ def _network(
     )
 
   def score(attacker: Any, codes: jax.Array) -> jax.Array:
-    codes = attack_lib.flatten(codes) - attacker["mean"][None]
-    return logits(attacker["params"], codes / attacker["std"][None])
+    mean, std = attacker["mean"], attacker["std"]
+    codes = attack_lib.standardise(codes, mean, std)
+    return logits(attacker["params"], codes)
 
   rates = (
     (learning_rate,) if isinstance(learning_rate, float) else learning_rate

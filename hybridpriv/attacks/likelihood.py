@@ -19,11 +19,12 @@ import jax.numpy as jnp
 
 from hybridpriv.attacks import attack as attack_lib
 
-_LOWEST = -1e30  # an exponent that is finite, so that 0 times it is 0
+# An exponent that is finite, so that 0 times it is 0.
+_LOWEST = float(jnp.finfo(jnp.float32).min)
 
 
 def bayes(
-  *, bandwidth: tuple[float, ...] = (0.05, 0.15, 0.4, 0.8)
+  *, bandwidth: tuple[float, ...] = (0.05, 0.2, 0.8, 1.6)
 ) -> attack_lib.Attack:
   """Attack by likelihood under the known law of Gaussian noise.
 
@@ -46,21 +47,32 @@ def bayes(
     mean = jnp.sum(clean * weights[:, None], axis=0)
     spread = jnp.sum((clean - mean[None]) ** 2 * weights[:, None], axis=0)
     noise = _noise_covariance(victim)
-    kernel = knobs["bandwidth"] ** 2 * spread + 1e-12 * jnp.max(spread) + 1e-20
+    kernel = (knobs["bandwidth"] * attack_lib.scale(spread)) ** 2 + 1e-20
+    own = clean - mean[None]
+    known = jnp.diag(noise) if noise.ndim == 2 else noise
+    law = jnp.sqrt(known + kernel)
+    # The law of noise holds however far a code lies; the kernel is a guess, and
+    # says nothing about components that were silent so far.
+    low, high = attack_lib.reach(
+      own, weights > 0, jnp.where(known > 0, jnp.inf, law)
+    )
     if noise.ndim == 2:
       root = jnp.linalg.cholesky(noise + jnp.diag(kernel))
     else:
-      root = jnp.sqrt(noise + kernel)
+      root = law
     one_hot = jax.nn.one_hot(auxiliary.label[index], auxiliary.num_classes)
     return {
-      "codes": _whiten(clean - mean[None], root),
+      "codes": _whiten(own, root),
       "mean": mean,
+      "low": low,
+      "high": high,
       "root": root,
       "weights": one_hot * weights[:, None],
     }
 
   def score(attacker: Any, codes: jax.Array) -> jax.Array:
     codes = attack_lib.flatten(codes) - attacker["mean"][None]
+    codes = jnp.clip(codes, attacker["low"][None], attacker["high"][None])
     codes, own = _whiten(codes, attacker["root"]), attacker["codes"]
     cross = jnp.matmul(own, codes.T, precision=jax.lax.Precision.HIGHEST)
     norms = jnp.sum(own**2, axis=1)[:, None] + jnp.sum(codes**2, axis=1)[None]

@@ -23,12 +23,11 @@ def _own_codes(
 def _moments(
   codes: jax.Array, weights: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """Weighted mean and standard deviation by component, the latter never 0."""
+  """Weighted mean and scale (see `attack.scale`) by component."""
   weights = weights[:, None] / jnp.sum(weights)
   mean = jnp.sum(codes * weights, axis=0)
   variance = jnp.sum((codes - mean[None]) ** 2 * weights, axis=0)
-  floor = 1e-6 * jnp.sqrt(jnp.max(variance)) + 1e-12
-  return mean, jnp.sqrt(variance) + floor
+  return mean, attack_lib.scale(variance)
 
 
 def _squared_distances(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -39,26 +38,30 @@ def _squared_distances(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _kth_smallest(values: jax.Array, k: jax.Array) -> jax.Array:
-  """Bound the k-th smallest of each column [m, b] from above.
+  """Bound the k-th smallest of each column [m, b] of distances from above.
 
-  By bisection, to 2^-20 of the range: a sort, or `top_k`, is slower on a CPU,
-  and sums down columns use its vector units.
+  By bisection of the numbers' bits, whose order is that of the numbers as none
+  is negative: within a few ulp, however far the farthest is.  A sort, or
+  `top_k`, is slower on a CPU, and sums down columns use its vector units.
   """
-  finite = jnp.where(jnp.isfinite(values), values, 0.0)
+  bits = jax.lax.bitcast_convert_type(jnp.abs(values), jnp.int32)  # no -0
+  finite = jnp.where(jnp.isfinite(values), bits, 0)
 
   def halve(_: int, bounds: tuple[jax.Array, jax.Array]) -> Any:
     low, high = bounds
-    middle = (low + high) / 2
-    enough = jnp.sum(values <= middle[None], axis=0) >= k
+    middle = low + (high - low) // 2
+    enough = jnp.sum(bits <= middle[None], axis=0) >= k
     return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
 
-  start = (jnp.min(values, axis=0), jnp.max(finite, axis=0))
+  start = (jnp.min(bits, axis=0), jnp.max(finite, axis=0))
   # The smallest one itself answers k = 1, exactly.
-  return jnp.where(k <= 1, start[0], jax.lax.fori_loop(0, 20, halve, start)[1])
+  high = jax.lax.fori_loop(0, 24, halve, start)[1]
+  high = jnp.where(k <= 1, start[0], high)
+  return jax.lax.bitcast_convert_type(high, jnp.float32)
 
 
 def nearest(
-  *, neighbours: tuple[int, ...] = (1, 10), draws: int = 1
+  *, neighbours: tuple[int, ...] = (1, 10, 40), draws: int = 1
 ) -> attack_lib.Attack:
   """Attack by the nearest neighbours among the attacker's own codes.
 
@@ -81,7 +84,9 @@ def nearest(
     # Padding is put at the centre: whatever it was, it changes no rounding.
     used = weights[:, None] > 0
     return {
-      "codes": jnp.where(used, (codes - mean[None]) / spread[None], 0.0),
+      "codes": jnp.where(
+        used, attack_lib.standardise(codes, mean, spread), 0.0
+      ),
       "mean": mean,
       "spread": spread,
       "votes": jax.nn.one_hot(label, auxiliary.num_classes) * weights[:, None],
@@ -89,8 +94,8 @@ def nearest(
     }
 
   def score(attacker: Any, codes: jax.Array) -> jax.Array:
-    codes = attack_lib.flatten(codes) - attacker["mean"][None]
-    codes = codes / attacker["spread"][None]
+    mean, spread = attacker["mean"], attacker["spread"]
+    codes = attack_lib.standardise(codes, mean, spread)
     distance = _squared_distances(attacker["codes"], codes)
     usable = jnp.sum(attacker["votes"], axis=1) > 0
     distance = jnp.where(usable[:, None], distance, jnp.inf)
@@ -98,7 +103,11 @@ def nearest(
     near = (distance <= limit[None]).astype(jnp.float32)
     # Among classes with equal votes the nearest neighbour's wins.
     first = distance <= jnp.min(distance, axis=0)[None]
-    return (near + 1e-3 * first).T @ attacker["votes"]
+    return jnp.matmul(
+      (near + 1e-3 * first).T,
+      attacker["votes"],
+      precision=jax.lax.Precision.HIGHEST,
+    )
 
   grid = tuple({"neighbours": float(k)} for k in neighbours)
   return attack_lib.Attack("neighbour.nearest", fit, score, grid)
@@ -127,11 +136,20 @@ def centroid(*, draws: int = 4) -> attack_lib.Attack:
     means = sums / jnp.where(known, count, 1.0)[:, None]
     _, within = _moments(codes - means[label], weights)
     means = means / within[None]
-    return {"means": means, "mean": mean, "within": within, "known": known}
+    low, high = attack_lib.reach(means, known, jnp.ones([]))
+    return {
+      "means": means,
+      "mean": mean,
+      "within": within,
+      "known": known,
+      "low": low,
+      "high": high,
+    }
 
   def score(attacker: Any, codes: jax.Array) -> jax.Array:
     codes = attack_lib.flatten(codes) - attacker["mean"][None]
     codes = codes / attacker["within"][None]
+    codes = jnp.clip(codes, attacker["low"][None], attacker["high"][None])
     distance = _squared_distances(codes, attacker["means"])
     return jnp.where(attacker["known"][None], -distance, -jnp.inf)
 

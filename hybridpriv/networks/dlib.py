@@ -7,7 +7,7 @@ from flax import linen as nn
 from hybridpriv.networks import staged
 
 _GROUPS = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))  # channels, blocks
-_SMALLEST = 71
+_SMALLEST = 103  # smaller ones leave nothing to the last block's kernels
 
 # What its inputs, 0 to 255, are centred and divided by.
 MEAN = (122.782, 117.001, 104.298)
@@ -50,7 +50,7 @@ class Resnet29(staged.Staged):
         self.num_classes, use_bias=False, dtype=self.dtype, name="dense"
       )(x)
     channels, halves = blocks()[int(name.removeprefix("block")) - 1]
-    if halves and min(x.shape[1:3]) < 2:
+    if halves and min(x.shape[1:3]) < 3:
       raise ValueError(
         f"{name} got {x.shape[1]} x {x.shape[2]} values and halves them; the"
         f" network needs images of at least {_SMALLEST} x {_SMALLEST} pixels."

@@ -12,6 +12,7 @@ from hybridpriv.networks import dlib
 _PACKAGE = "face_recognition_models"
 _FILE = "dlib_face_recognition_resnet_model_v1.dat"
 _OUTPUTS = 128
+_GAP = 1024  # bytes at most between two tensors: names and numbers of layers
 
 
 def resnet29_dlib(path: str = "") -> dict[str, Any]:
@@ -59,7 +60,7 @@ def _dlib_stages(
   def take(what: str, *sizes: int) -> np.ndarray:
     nonlocal place
     header = b"".join(_dlib_integer(n) for n in (2, *sizes))
-    start = content.find(header, place)
+    start = content.find(header, place, place + _GAP)
     number = int(np.prod(sizes))
     if start < 0:
       raise ValueError(

@@ -13,15 +13,15 @@ def compare(
 ) -> list[dict[str, Any]]:
   """Compare defences in pairs: against none, and at equal utility.
 
-  A target that no attack could be run on in some row is left out.
+  A row on which no attack on a target could be run is in none of its pairs.
   """
   found = []
   undefended = rows[0]
   for target in targets:
-    if not all(target in row["worst"] for row in rows):
-      continue
     for row in rows[1:]:
       if not row["selected"]:
+        continue
+      if not all(target in r["worst"] for r in (row, undefended)):
         continue
       difference, low, high = statistics.paired_difference(
         tables[row["name"], "leakage", row["worst"][target]],
@@ -50,7 +50,7 @@ def _at_equal_utility(
   """Compare trainings along their noise grids where utility is the same."""
   curves: dict[str, list[Mapping[str, Any]]] = {}
   for row in rows:
-    if len(row["privatizer"]):
+    if len(row["privatizer"]) and target in row["worst"]:
       curves.setdefault(row["training"], []).append(row)
   names = list(curves)
   best = rows[0]["utility"][0]["value"]
@@ -63,7 +63,7 @@ def _at_equal_utility(
 
   found = []
   for other in names[1:]:
-    if len(curves[other]) < 2:
+    if min(len(curves[n]) for n in (other, names[0])) < 2:
       continue
     arguments = (
       pick(other, "utility"),

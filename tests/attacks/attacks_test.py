@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from hybridpriv.attacks import attribute, likelihood, neighbour
+from hybridpriv.audit import engine, problems
+from hybridpriv.privatizers import privatizer
 
 ATTACKS = {
   "linear": attribute.linear(learning_rate=0.03, max_steps=600),
@@ -61,3 +63,24 @@ def test_attacked_samples_and_padding_do_not_reach_the_attacker(attacked):
         one["weights"][counts],
       )
   jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_a_unit_that_was_silent_does_not_drown_the_others(name, key):
+  # As of ReLU features: a unit is 0 in the attacker's samples, and is excited
+  # by an attacked one.
+  rng = np.random.default_rng(0)
+  label = rng.integers(0, 3, 900)
+  role = np.repeat([problems.TRAIN, problems.VALIDATION, problems.TEST], 300)
+  codes = np.zeros((900, 6), np.float32)
+  codes[:, :3] = 3 * np.eye(3)[label] + 0.3 * rng.normal(size=(900, 3))
+  codes[::50, 3:] = 1e-5
+  codes[600:, 3:] = 0.1 * rng.uniform(size=(300, 3))
+  victims = engine.Victims(
+    ["codes"], np.zeros(1, np.int32), codes[None], (), privatizer.chain()
+  )
+  problem = problems.Problem("label", 0, label, role, 3, "attribute")
+  found = engine.attack_all(
+    ATTACKS[name], victims, [problem], [(0, 0)], key=key, seeds=1, draws=1
+  )
+  assert found[0, 0].right.mean() > 0.98

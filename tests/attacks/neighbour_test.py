@@ -89,6 +89,17 @@ def test_the_kth_smallest_is_bounded_from_above_and_closely(k):
   assert np.all(found <= expected + 2e-6 * finite.max(1) + 1e-6)
 
 
+@pytest.mark.parametrize("far", [1e5, 1e7, 1e30])
+def test_far_codes_do_not_widen_the_bound(far):
+  values = np.random.default_rng(0).uniform(1, 2, (500, 3)).astype(np.float32)
+  expected = np.sort(values, axis=0)[9]
+  values[7] = far
+  found = neighbour._kth_smallest(jnp.asarray(values), jnp.float32(10))
+  assert np.all(found >= np.sort(values, axis=0)[9])
+  np.testing.assert_allclose(found, np.sort(values, axis=0)[9], rtol=1e-5)
+  assert np.all(found <= 1.02 * expected)
+
+
 def test_more_draws_of_the_own_codes_are_other_draws():
   def encode(state, key, code):
     return code + jax.random.normal(key, code.shape)

@@ -49,9 +49,9 @@ def test_the_stages_have_the_published_sizes():
 
 
 def test_images_that_are_too_small_are_one_clear_error():
-  assert staged.describe(NETWORK, (71, 71, 3))[-1].shape == (128,)
-  with pytest.raises(ValueError, match="at least 71 x 71 pixels"):
-    staged.describe(NETWORK, (71, 70, 3))
+  assert staged.describe(NETWORK, (103, 103, 3))[-1].shape == (128,)
+  with pytest.raises(ValueError, match="at least 103 x 103 pixels"):
+    staged.describe(NETWORK, (103, 102, 3))
 
 
 def test_the_imported_recognizer_equals_its_runtime(file):

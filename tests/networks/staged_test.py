@@ -47,7 +47,7 @@ NETWORKS = {
   ),
   "own": (Own(num_classes=3), (5,)),
   "resnet50": (resnet.resnet50(num_classes=3, width=1 / 32), (32, 32, 3)),
-  "resnet29_dlib": (dlib.resnet29_dlib(num_classes=3), (71, 72, 3)),
+  "resnet29_dlib": (dlib.resnet29_dlib(num_classes=3), (103, 104, 3)),
 }
 SLOW = ("resnet50", "resnet29_dlib")
 each_network = pytest.mark.parametrize(

@@ -152,12 +152,21 @@ def test_defences_are_compared_with_none_and_at_equal_utility():
     assert (c["a"], c["b"]) == ("siamese, noise grid", "simple, noise grid")
 
 
-def test_what_no_attack_could_be_run_on_is_not_compared():
+def test_what_no_attack_could_be_run_on_is_in_no_pair():
+  noise = [{"name": "noise.isotropic"}]
   rows, tables = _rows(
     ("simple/identity", "simple", [], 0.92, 0.90),
+    ("simple/noise sigma=1", "simple", noise, 0.90, 0.60),
     ("siamese/identity", "siamese", [], 0.92, 0.80),
+    ("siamese/noise sigma=1", "siamese", noise, 0.90, 0.40),
   )
   del rows[1]["worst"]["person"]
+  found = comparisons.compare(rows, tables, ["person"])
+  assert {(c["a"], c["b"]) for c in found} == {
+    ("siamese/identity", "simple/identity"),
+    ("siamese/noise sigma=1", "simple/identity"),
+  }
+  del rows[0]["worst"]["person"]
   assert comparisons.compare(rows, tables, ["person"]) == []
 
 
