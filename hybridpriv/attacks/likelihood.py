@@ -45,16 +45,16 @@ def bayes(
     index, weights = auxiliary.train_index, auxiliary.train_weights
     clean = attack_lib.flatten(victim.clean(index))
     mean = jnp.sum(clean * weights[:, None], axis=0)
-    spread = jnp.sum((clean - mean[None]) ** 2 * weights[:, None], axis=0)
-    noise = _noise_covariance(victim)
-    kernel = (knobs["bandwidth"] * attack_lib.scale(spread)) ** 2 + 1e-20
     own = clean - mean[None]
+    spread = attack_lib.scale(jnp.sum(own**2 * weights[:, None], axis=0))
+    noise = _noise_covariance(victim)
+    kernel = (knobs["bandwidth"] * spread) ** 2 + 1e-20
     known = jnp.diag(noise) if noise.ndim == 2 else noise
     law = jnp.sqrt(known + kernel)
     # The law of noise holds however far a code lies; the kernel is a guess, and
     # says nothing about components that were silent so far.
     low, high = attack_lib.reach(
-      own, weights > 0, jnp.where(known > 0, jnp.inf, law)
+      own, weights > 0, jnp.where(known > 0, jnp.inf, spread)
     )
     if noise.ndim == 2:
       root = jnp.linalg.cholesky(noise + jnp.diag(kernel))
