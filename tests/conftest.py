@@ -106,3 +106,17 @@ def faces_folder(tmp_path_factory) -> pathlib.Path:
         rows.append(f"{path},{name},{labels},{split},{count}")
   (folder / "labels.csv").write_text("\n".join(rows) + "\n")
   return folder
+
+
+@pytest.fixture(scope="session")
+def published():
+  """Finds lfw/ or sisfall/ where HYBRIDPRIV_DATA says, or skips the test."""
+
+  def find(name: str) -> str:
+    near = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+    path = pathlib.Path(os.environ.get("HYBRIDPRIV_DATA", near)) / name
+    if not path.is_dir():
+      pytest.skip(f"no folder {name}/ in HYBRIDPRIV_DATA")
+    return str(path)
+
+  return find

@@ -1,7 +1,6 @@
 """The imported face recognizer against the runtime it comes from."""
 
 import functools
-import os
 import pathlib
 import zipfile
 
@@ -108,10 +107,8 @@ def test_without_the_package_the_error_says_what_to_install(monkeypatch):
 
 
 @pytest.mark.slow
-def test_pairs_of_photographs_are_told_apart():
-  folder = pathlib.Path(os.environ.get("HYBRIDPRIV_LFW", ""))
-  if not (folder / "pairs.txt").exists():
-    pytest.skip("HYBRIDPRIV_LFW names no folder with images.zip and pairs.txt")
+def test_pairs_of_photographs_are_told_apart(published):
+  folder = pathlib.Path(published("lfw"))
   pairs, same = [], []
   for line in (folder / "pairs.txt").read_text().splitlines()[1:601]:
     parts = line.split("\t")

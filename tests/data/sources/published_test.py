@@ -4,8 +4,6 @@ HYBRIDPRIV_DATA names the folder that holds lfw/ and sisfall/.
 """
 
 import math
-import os
-import pathlib
 
 import numpy as np
 import pytest
@@ -13,7 +11,6 @@ import pytest
 from hybridpriv.data import partition
 from hybridpriv.data.sources import table
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
 SISFALL_GROUPS = {
   "walk": range(1, 3),
   "jog": range(3, 5),
@@ -23,18 +20,10 @@ SISFALL_GROUPS = {
 }
 
 
-def folder(name: str) -> str:
-  place = os.environ.get("HYBRIDPRIV_DATA", ROOT.parent / "shared" / "data")
-  path = pathlib.Path(place) / name
-  if not path.is_dir():
-    pytest.skip(f"no folder {name}/ in HYBRIDPRIV_DATA")
-  return str(path)
-
-
 @pytest.mark.slow  # decodes 13,233 pictures
-def test_lfw_audits_the_62_people_with_twenty_pictures():
+def test_lfw_audits_the_62_people_with_twenty_pictures(published):
   data = table.load(
-    path=folder("lfw"),
+    path=published("lfw"),
     desired=("gender",),
     private=("identity",),
     unforeseen=("emotion",),
@@ -57,9 +46,9 @@ def test_lfw_audits_the_62_people_with_twenty_pictures():
   assert len(others) == 13233 - 3023
 
 
-def test_lfw_official_split_is_by_person():
+def test_lfw_official_split_is_by_person(published):
   options = {
-    "path": folder("lfw"),
+    "path": published("lfw"),
     "desired": ("gender",),
     "private": ("identity",),
     "identity": "identity",
@@ -73,10 +62,10 @@ def test_lfw_official_split_is_by_person():
   )
 
 
-def test_sisfall_activities_in_five_groups():
+def test_sisfall_activities_in_five_groups(published):
   group = {f"D{i:02}": name for name, r in SISFALL_GROUPS.items() for i in r}
   data = table.load(
-    path=folder("sisfall"),
+    path=published("sisfall"),
     desired=("activity",),
     private=("identity", "gender"),
     identity="identity",
