@@ -74,7 +74,7 @@ def bayes(
     codes = attack_lib.flatten(codes) - attacker["mean"][None]
     codes = jnp.clip(codes, attacker["low"][None], attacker["high"][None])
     codes, own = _whiten(codes, attacker["root"]), attacker["codes"]
-    cross = jnp.matmul(own, codes.T, precision=jax.lax.Precision.HIGHEST)
+    cross = _product(own, codes.T)
     norms = jnp.sum(own**2, axis=1)[:, None] + jnp.sum(codes**2, axis=1)[None]
     exponent = cross - norms / 2  # -|u - z|^2 / 2, [m, b]
     weights = attacker["weights"]

@@ -43,7 +43,7 @@ def _shipped() -> pathlib.Path:
   except importlib.metadata.PackageNotFoundError as error:
     raise ValueError(
       f"the package {_PACKAGE} is not installed: pip install"
-      " 'hybridpriv[pretrained]', or give the path of the file"
+      f" {_PACKAGE}, or give the path of the file"
     ) from error
   for file in files:
     if file.name == _FILE:

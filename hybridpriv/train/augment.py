@@ -24,6 +24,16 @@ def _check(inputs: jax.Array, shape: tuple[int, ...]) -> None:
     )
 
 
+def _check_images(inputs: jax.Array, shape: tuple[int, ...], name: str) -> None:
+  """Refuse what `_check` does, and signals."""
+  _check(inputs, shape)
+  if inputs.ndim != 4:
+    raise ValueError(
+      f"{name} takes images [b, h, w, c] and got {inputs.shape}: signals have"
+      " augment.jitter"
+    )
+
+
 def centre(inputs: jax.Array, *, shape: tuple[int, ...]) -> jax.Array:
   """Cut the central part of the network's size out of every sample.
 
@@ -60,12 +70,7 @@ def crop_mirror(
   Raises:
     ValueError: if the samples do not fit the network's input, or are no images.
   """
-  _check(inputs, shape)
-  if inputs.ndim != 4:
-    raise ValueError(
-      f"crop_mirror takes images [b, h, w, c] and got {inputs.shape}: signals"
-      " have augment.jitter"
-    )
+  _check_images(inputs, shape, "crop_mirror")
   place, flip = jax.random.split(key)
   room = jnp.asarray(
     [[h - w for h, w in zip(inputs.shape[1:], shape, strict=True)]]
@@ -97,12 +102,7 @@ def photo(
   Raises:
     ValueError: if the samples do not fit the network's input, or are no images.
   """
-  _check(inputs, shape)
-  if inputs.ndim != 4:
-    raise ValueError(
-      f"photo takes images [b, h, w, c] and got {inputs.shape}: signals have"
-      " augment.jitter"
-    )
+  _check_images(inputs, shape, "photo")
   place, contrast, light = jax.random.split(key, 3)
   seen = jax.vmap(lambda k, x: _warp(k, x, shape))(
     jax.random.split(place, len(inputs)), inputs.astype(jnp.float32)

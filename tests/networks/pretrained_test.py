@@ -102,7 +102,7 @@ def test_a_missing_file_is_one_clear_error(tmp_path):
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch):
   monkeypatch.setattr(pretrained, "_PACKAGE", "no-such-package")
-  with pytest.raises(ValueError, match=r"hybridpriv\[pretrained\]"):
+  with pytest.raises(ValueError, match="pip install no-such-package"):
     pretrained.resnet29_dlib()
 
 
