@@ -237,11 +237,26 @@ def test_another_configuration_is_refused(launch, straight):
 
 # --- The same study, interrupted.
 
-# Where tests run in the background, Ctrl-C is switched off and inherited so.
-_LISTENING = """
-import os, signal, sys
-signal.signal(signal.SIGINT, signal.SIG_DFL)
-os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+# Sends the signal from within, at the first file that is opened or renamed
+# after the awaited one is there, so that no machine is too fast for it. Where
+# tests run in the background, Ctrl-C is switched off and inherited so.
+_STOPPING = """
+import os, pathlib, runpy, signal, sys
+workdir, pattern, number = sys.argv[1:4]
+sys.argv = sys.argv[4:]
+sys.path.insert(0, "launch")
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sent = []
+
+def look(event, _):
+  if sent or event not in ("open", "os.rename"):
+    return
+  if any(".tmp" not in p.name for p in pathlib.Path(workdir).glob(pattern)):
+    sent.append(pattern)
+    os.kill(os.getpid(), int(number))
+
+sys.addaudithook(look)
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
@@ -250,23 +265,17 @@ def stop_at(repository, environment):
   """Runs the study until a file is there, then sends a signal."""
 
   def run(workdir, pattern, number):
-    process = subprocess.Popen(
-      [sys.executable, "-c", _LISTENING, "launch/run.py", TINY]
-      + [f"--workdir={workdir}"],
+    done = subprocess.run(
+      [sys.executable, "-c", _STOPPING, str(workdir), pattern]
+      + [str(int(number)), "launch/run.py", TINY, f"--workdir={workdir}"],
       cwd=repository,
       env=environment,
-      stdout=subprocess.DEVNULL,
-      stderr=subprocess.PIPE,
+      capture_output=True,
       text=True,
+      timeout=300,
+      check=False,
     )
-    limit = time.monotonic() + 300
-    while not any(".tmp" not in p.name for p in workdir.glob(pattern)):
-      assert process.poll() is None, process.communicate()
-      assert time.monotonic() < limit, f"{pattern} did not come"
-      time.sleep(0.01)
-    process.send_signal(number)
-    _, text = process.communicate(timeout=60)
-    return process.returncode, text
+    return done.returncode, done.stderr
 
   return run
 
