@@ -34,8 +34,15 @@ def get_config() -> config_dict.ConfigDict:
   c.partition.split = ""  # column that divides the samples
 
   c.input_shape = ()  # what the network takes; () = what the data have
+  # What inputs are centred and divided by: "channel" (measured on task-train),
+  # "image" (the mean only: the mean image of task-train), or numbers.
+  c.input_mean = "channel"
+  c.input_std = "channel"
   c.network = config_dict.ConfigDict()
   c.network.function = ""  # in hybridpriv.networks, or module:function
+  # Published weights to start from; further keys are options of the function.
+  c.weights = config_dict.ConfigDict()
+  c.weights.function = ""  # in hybridpriv.networks, such as pretrained.*
   c.cut = ""  # last stage on the device
 
   c.objective = config_dict.ConfigDict()
@@ -76,6 +83,7 @@ def get_config() -> config_dict.ConfigDict:
     "siamese": {"weight": (1.0, 10.0, 100.0, 1000.0), "margin": (1.0,)}
   }
 
+  c.features = ""  # folder of stored features; "" for one in the workdir
   c.train = config_dict.ConfigDict()
   c.train.seeds = 3  # trainings from scratch that differ in the seed only
   c.train.batch_size = 64
@@ -106,7 +114,10 @@ def get_config() -> config_dict.ConfigDict:
     }
     if phase != "retune":
       c.train[phase].augment = ""  # photo, crop_mirror, jitter, mod:fn
-  c.train.finetune.start = ""  # frozen up to here, read from stored features
+  # Frozen up to here, and read from stored features; in the base training only
+  # what published weights brought.
+  c.train.base.start = ""
+  c.train.finetune.start = ""
 
   # What is done to features; the first one is the undefended reference.
   c.privatizers = config_dict.ConfigDict(sort_keys=False)

@@ -168,8 +168,9 @@ def network(config: Config, num_classes: int) -> Any:
   found = function(networks, knobs.pop("function"))
   built = call(found, {**knobs, "num_classes": num_classes}, "config.network")
   names = list(built.stage_names())
-  start = config["train"]["finetune"]["start"]
-  for name in (config["cut"], start):
+  starts = [config["train"][phase]["start"] for phase in ("base", "finetune")]
+  base, start = starts
+  for name in (config["cut"], *starts):
     if name not in names and (name or name == config["cut"]):
       raise ValueError(
         f"there is no stage {name!r} to cut at: the stages are"
@@ -180,7 +181,36 @@ def network(config: Config, num_classes: int) -> Any:
       f"config.train.finetune.start is {start!r}, which comes after the cut"
       f" {config['cut']!r}: name the cut or a stage before it"
     )
+  if base and (not start or names.index(base) > names.index(start)):
+    raise ValueError(
+      f"config.train.base.start is {base!r} and config.train.finetune.start is"
+      f" {start!r}: what the base training keeps frozen, fine-tuning does too;"
+      " name the same stage or a later one"
+    )
+  if base and not config["weights"]["function"]:
+    raise ValueError(
+      f"config.train.base.start={base!r} freezes stages that nothing has"
+      " trained: name published weights, config.weights.function"
+    )
   return built
+
+
+def weights(
+  config: Config, built: Any, shape: tuple[int, ...]
+) -> dict[str, Any]:
+  """Read the published weights of `config.weights`, {} if there are none.
+
+  A function that has the parameters `network` or `input_shape` gets them.
+  """
+  options = dict(config["weights"])
+  name = options.pop("function")
+  if not name:
+    return {}
+  found = function(networks, name)
+  offered = {"network": built, "input_shape": shape}
+  takes = inspect.signature(found).parameters
+  own = {k: v for k, v in offered.items() if k in takes}
+  return call(found, {**own, **options}, "config.weights")
 
 
 def terms(config: Config) -> tuple[list[objective.Term], dict[str, float]]:

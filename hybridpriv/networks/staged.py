@@ -172,6 +172,40 @@ def merge_variables(
   return variables
 
 
+def overlay(
+  variables: Mapping[str, Any], weights: Mapping[str, Any], network: Staged
+) -> dict[str, Any]:
+  """Put weights trained elsewhere in the place of drawn ones.
+
+  Args:
+    variables: `{collection: {stage: ...}}`, all of them.
+    weights: the same for some of the stages. Those of the last stage are left
+      out where they have another number of answers.
+    network: the network they are for.
+
+  Returns:
+    All variables.
+
+  Raises:
+    ValueError: a stage, or a tensor in it, is not that of the network.
+  """
+  last = network.stage_names()[-1]
+  merged = {name: dict(stages) for name, stages in variables.items()}
+  for collection, stages in weights.items():
+    for name, value in stages.items():
+      _position(network.stage_names(), name)
+      want = jax.tree.map(jnp.shape, merged.get(collection, {}).get(name))
+      have = jax.tree.map(jnp.shape, value)
+      if want == have:
+        merged[collection][name] = value
+      elif name != last:
+        raise ValueError(
+          f"The weights of {name!r} in {collection!r} are {have}; the network"
+          f" takes {want}."
+        )
+  return merged
+
+
 def describe(
   network: Staged, input_shape: tuple[int, ...]
 ) -> tuple[StageInfo, ...]:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import jax
+
 from hybridpriv import build
 from hybridpriv.audit import card
 from hybridpriv.data import partition
@@ -107,6 +109,7 @@ def prepare(config: Mapping[str, Any], folder: pathlib.Path) -> Setup:
   staged.describe(network, shape)  # the network must fit the input
   setup = Setup(config, roles, data, tuple(folds), network, folder)
   auditing.list_problems(setup)  # who is to be attacked must be there
+  jax.eval_shape(lambda: training.whole(setup, 0, 0))  # weights must fit
   # Only now: a study that cannot work leaves nothing in the way of the next.
   workdir.record(folder, config)
   path = folder / "partition.json"

@@ -42,6 +42,8 @@ class System:
     cut: where it is cut.
     shape: its input.
     answers: (desired label, classes).
+    start: last stage of the prefix whose outputs are stored; None for none.
+    inputs: those outputs, or the samples, [n, ...].
   """
 
   variables: Any
@@ -50,13 +52,17 @@ class System:
   cut: str
   shape: tuple[int, ...]
   answers: tuple[tuple[str, int], ...]
+  start: str | None
+  inputs: np.ndarray
 
-  def features(self, inputs: np.ndarray, index: np.ndarray) -> np.ndarray:
+  def features(self, index: np.ndarray) -> np.ndarray:
     """Run the client half on the samples at `index`."""
+    if self.start == self.cut:
+      return np.asarray(self.inputs[index])
     client, _ = staged.split_variables(self.variables, self.network, self.cut)
-    run = compiled.stages(self.network, self.shape, None, self.cut)
+    run = compiled.stages(self.network, self.shape, self.start, self.cut)
     return features.compute(
-      lambda x: run(client, self.constants, x), inputs, index
+      lambda x: run(client, self.constants, x), self.inputs, index
     )
 
 
@@ -158,6 +164,8 @@ def load_system(setup: Setup, fold: int, seed: int, trial: str) -> System:
     cut=own.cut,
     shape=own.shape,
     answers=own.answers,
+    start=own.start,
+    inputs=training.fixed_inputs(setup, fold, seed),
   )
 
 
@@ -185,7 +193,7 @@ def _fit(
     return
   index = setup.folds[fold].train
   labels = {k: v[index] for k, v in setup.data.labels.items()}
-  context = {"features": system.features(setup.data.inputs, index)}
+  context = {"features": system.features(index)}
   fitted: dict[str, Any] = {}
   encoded: dict[str, np.ndarray] = {"": context["features"]}
   root = key(setup, fold, seed, f"fit {rows[0].training}")
@@ -235,7 +243,7 @@ def _utility(
     system,
     row.privatizer,
     read_law(setup, fold, seed, row),
-    system.features(setup.data.inputs, index),
+    system.features(index),
     key(setup, fold, seed, f"validation {row.name}"),
     draws=setup.config["audit"]["draws"],
   )
@@ -293,7 +301,7 @@ def _retune(
   stored = np.zeros((len(setup.data), *_code_shape(setup, system)), np.float32)
   parts = setup.folds[fold]
   index = np.concatenate([parts.train, parts.validation])
-  stored[index] = system.features(setup.data.inputs, index)
+  stored[index] = system.features(index)
   for row in rows:
     own, state = _retunable(setup, fold, seed, system, row)
     law_of = privatizer_lib.program(row.privatizer)

@@ -60,15 +60,46 @@ def trials(config: Mapping[str, Any]) -> list[Trial]:
 
 
 def constants(setup: Setup, fold: int) -> dict[str, np.ndarray]:
-  """Measure mean and spread of every channel on task-train."""
+  """Give what inputs are centred and divided by; measure it on task-train.
+
+  Raises:
+    ValueError: for a mean or spread that does not fit the inputs.
+  """
+  wanted = {n: setup.config[f"input_{n}"] for n in ("mean", "std")}
+  found: dict[str, np.ndarray] = {}
+  for name, value in wanted.items():
+    if isinstance(value, str):
+      known = ("channel", "image") if name == "mean" else ("channel",)
+      if value not in known:
+        raise ValueError(
+          f"config.input_{name} is {value!r}: give one of {known}, or a number"
+          " for each channel"
+        )
+      found[name] = _measured(setup, fold, name, value)
+      continue
+    numbers = np.asarray(value, np.float32).reshape(-1)
+    channels = setup.data.inputs.shape[-1]
+    if len(numbers) not in (1, channels) or (name == "std" and not all(numbers)):
+      raise ValueError(
+        f"config.input_{name} is {value}: give one number, or {channels}, one"
+        " for each channel"
+      )
+    found[name] = np.broadcast_to(numbers, (channels,)).copy()
+  return found
+
+
+def _measured(setup: Setup, fold: int, name: str, per: str) -> np.ndarray:
+  """Measure mean or spread of every channel, or the mean image."""
   inputs = setup.data.inputs[setup.folds[fold].train]
-  axes = tuple(range(inputs.ndim - 1))
+  axes = tuple(range(inputs.ndim - 1)) if per == "channel" else (0,)
+  if name == "mean":
+    return inputs.mean(axes, dtype=np.float64).astype(np.float32)
   mean = inputs.mean(axes, dtype=np.float64)
-  std = inputs.std(axes, dtype=np.float64)
-  return {
-    "mean": mean.astype(np.float32),
-    "std": np.maximum(std, 1e-6 * max(std.max(), 1e-6)).astype(np.float32),
-  }
+  # In parts: in float64 a data set of large images would not fit in memory.
+  parts = np.array_split(inputs, -(-len(inputs) // 1024))
+  total = sum(((part - mean) ** 2).sum(axes) for part in parts)
+  std = np.sqrt(total * mean.size / inputs.size)
+  return np.maximum(std, 1e-6 * max(std.max(), 1e-6)).astype(np.float32)
 
 
 def spec(setup: Setup, phase: str) -> step_lib.Spec:
@@ -99,7 +130,7 @@ def spec(setup: Setup, phase: str) -> step_lib.Spec:
     terms=terms,
     monitors=build.monitors(config) if phase == "finetune" else (),
     players=players,
-    start=(entry.get("start") or None) if phase == "finetune" else None,
+    start=entry.get("start") or None,
     augment=build.augment(entry.get("augment", "")),
   )
 

@@ -25,7 +25,7 @@ from hybridpriv import build
 from hybridpriv import mesh as mesh_lib
 from hybridpriv.data import batches
 from hybridpriv.networks import staged
-from hybridpriv.study import compiled, workdir
+from hybridpriv.study import compiled, stored, weights, workdir
 from hybridpriv.study import pairs as pairs_lib
 from hybridpriv.study.setup import (
   Setup,
@@ -73,7 +73,9 @@ def _fold(
   """Train base and all trials of one fold; return the table of choices."""
   config, seeds = setup.config, range(setup.config["train"]["seeds"])
   base_spec, tune_spec = spec(setup, "base"), spec(setup, "finetune")
-  inputs = setup.data.inputs
+  inputs = stored.features_of(
+    setup, whole(setup, fold, 0), constants(setup, fold), base_spec.start
+  )
   base = loop.fit(
     steps["base"],
     [
@@ -97,16 +99,20 @@ def _fold(
   }
   units = []
   for seed, state in zip(seeds, base, strict=True):
-    stored, start = _start(setup, fold, seed, tune_spec, state)
-    evaluate = _evaluate(setup, fold, tune_spec, stored)
-    unit = pairs_lib.unit(setup, fold, tune_spec, start, stored)
+    trained = _join(
+      setup, whole(setup, fold, seed), state.variables, "base"
+    )
+    start = _tunable(setup, fold, seed, tune_spec, trained)
+    tuned_on = fixed_inputs(setup, fold, seed, trained)
+    evaluate = _evaluate(setup, fold, tune_spec, tuned_on)
+    unit = pairs_lib.unit(setup, fold, tune_spec, start, tuned_on)
     units.append(unit)
     replicas = [
       loop.Replica(
         run=f"fold{fold}/seed{seed}/{trial.name}",
         state=_with_knobs(setup, start, trial, unit),
         key=key(setup, fold, seed, "finetune"),
-        batch=make_batches(setup, fold, seed, stored, "finetune"),
+        batch=make_batches(setup, fold, seed, tuned_on, "finetune"),
         evaluate=evaluate,
         folder=folder(setup, fold, seed, trial.name),
       )
@@ -121,7 +127,7 @@ def _fold(
       utilities[trial.name].append(
         float(np.mean(list(evaluate(final).values())))
       )
-      found = pairs_lib.measure(setup, fold, tune_spec, final, stored)
+      found = pairs_lib.measure(setup, fold, tune_spec, final, tuned_on)
       pairs[trial.name].append(found)
       warning = pairs_lib.degenerate(found)
       if warning and _moves_pairs(setup, trial):
@@ -185,26 +191,74 @@ def _choose(
 
 
 def initial(setup: Setup, fold: int, seed: int) -> state_lib.TrainState:
-  """Draw the parameters that a training from scratch starts with."""
+  """Make the state at which the base training starts."""
+  return _initialise(setup, fold, seed, spec(setup, "base"))
+
+
+def whole(setup: Setup, fold: int, seed: int) -> dict[str, Any]:
+  """Give all variables that a study starts with: published, or drawn."""
+  own = dataclasses.replace(spec(setup, "base"), start=None)
+  return _initialise(setup, fold, seed, own).variables
+
+
+def _initialise(
+  setup: Setup, fold: int, seed: int, own: step_lib.Spec
+) -> state_lib.TrainState:
   return step_lib.initialise(
-    spec(setup, "base"),
+    own,
     key(setup, fold, seed, "base"),
     knobs=build.terms(setup.config)[1],
     constants=constants(setup, fold),
+    weights=weights.published(setup),
   )
+
+
+def trained_base(setup: Setup, fold: int, seed: int) -> dict[str, Any]:
+  """Read all variables of the base network after its training."""
+  like = jax.eval_shape(lambda: initial(setup, fold, seed))
+  base = checkpoints.restore(folder(setup, fold, seed, "base"), like).variables
+  return _join(setup, whole(setup, fold, seed), base, "base")
+
+
+def _join(
+  setup: Setup, before: dict[str, Any], own: dict[str, Any], phase: str
+) -> dict[str, Any]:
+  """Put the frozen prefix of a phase before what it trained."""
+  start = spec(setup, phase).start
+  if start is None:
+    return own
+  prefix, _ = staged.split_variables(before, setup.network, start)
+  return staged.merge_variables(prefix, own)
 
 
 def variables(setup: Setup, fold: int, seed: int, trial: str) -> dict[str, Any]:
   """Read the network's variables after a fine-tuning, prefix included."""
-  tune = spec(setup, "finetune")
-  like = jax.eval_shape(lambda: initial(setup, fold, seed))
-  base = checkpoints.restore(folder(setup, fold, seed, "base"), like)
+  tune, base = spec(setup, "finetune"), trained_base(setup, fold, seed)
   like = jax.eval_shape(lambda: _tunable(setup, fold, seed, tune, base))
   own = checkpoints.restore(folder(setup, fold, seed, trial), like).variables
-  if tune.start is None:
-    return own
-  prefix, _ = staged.split_variables(base.variables, tune.network, tune.start)
-  return staged.merge_variables(prefix, own)
+  return _join(setup, base, own, "finetune")
+
+
+def fixed_inputs(
+  setup: Setup, fold: int, seed: int, base: Mapping[str, Any] | None = None
+) -> np.ndarray:
+  """Give what fine-tuning reads: samples, or outputs of its frozen prefix.
+
+  Args:
+    setup: the study.
+    fold: number of the fold.
+    seed: train seed.
+    base: all variables of the trained base network; read where not given.
+
+  Returns:
+    [n, ...], for every sample of the data set.
+  """
+  start = spec(setup, "finetune").start
+  if start is None:
+    return setup.data.inputs
+  if base is None:
+    base = trained_base(setup, fold, seed)
+  return stored.features_of(setup, base, constants(setup, fold), start)
 
 
 def folder(setup: Setup, fold: int, seed: int, name: str) -> pathlib.Path:
@@ -217,10 +271,10 @@ def _tunable(
   fold: int,
   seed: int,
   tune: step_lib.Spec,
-  base: state_lib.TrainState,
+  base: dict[str, Any],
 ) -> state_lib.TrainState:
   """Make the state at which fine-tuning starts, of the stages it trains."""
-  values = base.variables
+  values = base
   if tune.start is not None:
     _, values = staged.split_variables(values, tune.network, tune.start)
   values = dict(values)
@@ -230,38 +284,9 @@ def _tunable(
     values,
     tune.optimizers,
     build.terms(setup.config)[1],
-    base.constants,
+    constants(setup, fold),
   )
   return step_lib.add_players(tune, key(setup, fold, seed, "players"), state)
-
-
-def _start(
-  setup: Setup,
-  fold: int,
-  seed: int,
-  tune: step_lib.Spec,
-  base: state_lib.TrainState,
-) -> tuple[np.ndarray, state_lib.TrainState]:
-  """Compute what fine-tuning reads, and the state it starts at.
-
-  With a frozen prefix its output is computed once for all task people.
-  """
-  state = _tunable(setup, fold, seed, tune, base)
-  if tune.start is None:
-    return setup.data.inputs, state
-  parts = setup.folds[fold]
-  index = np.concatenate([parts.train, parts.validation])
-
-  prefix = compiled.stages(tune.network, tune.shape, None, tune.start)
-  found = features.compute(
-    lambda x: prefix(base.variables, base.constants, x),
-    setup.data.inputs,
-    index,
-    name=f"fold{fold}: stored features of {tune.start}",
-  )
-  stored = np.zeros((len(setup.data), *found.shape[1:]), found.dtype)
-  stored[index] = found
-  return stored, state
 
 
 def _with_knobs(

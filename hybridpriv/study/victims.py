@@ -51,10 +51,10 @@ def send(
   parts = setup.folds[fold]
   trial = training.chosen(setup)[fold][rows[0].training]["chosen"]
   system = fitting.load_system(setup, fold, seed, trial)
-  inputs, draws = setup.data.inputs, setup.config["audit"]["draws"]
-  audit = system.features(inputs, parts.audit)
+  draws = setup.config["audit"]["draws"]
+  audit = system.features(parts.audit)
   same = np.array_equal(parts.audit, parts.test)
-  test = audit if same else system.features(inputs, parts.test)
+  test = audit if same else system.features(parts.test)
   found = {}
   for row in rows:
     own = fitting.retuned(setup, fold, seed, system, row)

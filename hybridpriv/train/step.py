@@ -92,7 +92,8 @@ def prepare(
 
   Args:
     inputs: uint8 images [b, h, w, c] or signals [b, t, c].
-    constants: "mean" and "std" per channel, of the task-train samples.
+    constants: "mean", per channel or a whole image [h, w, c], and "std", per
+      channel.
     shape: the network's input.
     augment: augmentation; None cuts the centre.
     key: for the augmentation.
@@ -100,13 +101,17 @@ def prepare(
   Returns:
     float32 [b, *shape], standardised per channel.
   """
+  mean = constants["mean"]
+  if mean.ndim > 1:  # a mean image moves with what is cut out
+    inputs = inputs.astype(jnp.float32) - mean[None]
+    mean = jnp.zeros(inputs.shape[-1])
   if augment is None:
     inputs = augment_lib.centre(inputs, shape=shape)
   else:
     inputs = augment(key, inputs, shape=shape)
   channel = (1,) * (inputs.ndim - 1) + (-1,)
-  mean = constants["mean"].reshape(channel)
-  return (inputs.astype(jnp.float32) - mean) / constants["std"].reshape(channel)
+  mean, std = mean.reshape(channel), constants["std"].reshape(channel)
+  return (inputs.astype(jnp.float32) - mean) / std
 
 
 def split_logits(
@@ -279,16 +284,19 @@ def initialise(
   *,
   knobs: Mapping[str, float],
   constants: Mapping[str, Any],
+  weights: Mapping[str, Any] | None = None,
 ) -> TrainState:
   """Draw the parameters of all players and start at step 0.
 
-  With `spec.start` the state holds the stages after it only.
+  With `spec.start` the state holds the stages after it only. `weights`, by
+  collection and stage, take the place of drawn ones.
   """
   own = state_lib.stream(key, "init")
   draw = _initialiser(spec.network, spec.shape)
   # Inside another program, such as one for shapes alone, it is a part of it.
   is_part = isinstance(own, jax.core.Tracer)
   variables = draw.__wrapped__(own) if is_part else draw(own)
+  variables = staged.overlay(variables, weights or {}, spec.network)
   if spec.start is not None:
     _, variables = staged.split_variables(variables, spec.network, spec.start)
   variables = dict(variables)

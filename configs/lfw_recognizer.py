@@ -1,0 +1,59 @@
+"""Does a code of a recognizer, tuned for gender, still tell whose face it is?
+
+Question: the paper's main study (Osia et al., arXiv 1703.02952) on a network
+whose features are full of identity: the dlib face recognizer, frozen up to its
+10th block and tuned for gender behind it. Its blocks 11, 12 and 13 (4 x 4 x 256
+values each) stand for the published cuts conv5_1, conv5_2 and conv5_3.
+
+Command: python launch/run.py --config=configs/lfw_recognizer.py:small
+  --config.data.path=<folder> --workdir=runs/recognizer
+  (needs the extra `pretrained`)
+"""
+
+from configs import default, lfw_gender
+from hybridpriv.networks import dlib
+
+# Principal components by cut, as published for conv5_1, conv5_2 and conv5_3.
+COMPONENTS = {"block11": 8, "block12": 6, "block13": 4}
+
+
+def get_config(variant: str = "full"):
+  """Return the experiment in one of its sizes: full, small, tiny."""
+  c = lfw_gender.get_config("full")
+  default.check_variant(variant)
+  c.name = "Gender against identity in a face recognizer, on LFW"
+  c.data.size = 150
+  c.data.crop = 108
+  c.input_shape = (150, 150, 3)
+  c.input_mean = dlib.MEAN
+  c.input_std = dlib.SCALE
+  c.network = {"function": "dlib.resnet29_dlib"}
+  c.weights.function = "pretrained.resnet29_dlib"
+  c.train.batch_size = 128
+  c.train.seeds = 3
+  c.train.base.start = "block10"
+  c.train.finetune.start = "block10"
+  c.train.base.steps = 400
+  c.train.base.augment = ""
+  c.train.base.optimizer.learning_rate = 1e-3
+  c.train.base.optimizer.warmup_steps = 50
+  c.train.finetune.steps = 150
+  c.train.evaluate_every = 100
+  set_cut(c, "block13")
+  if variant == "small":
+    c.train.base.steps = 200
+    c.privatizers.noise.sigma = (0.3, 0.7, 1.0, 1.5, 2.0, 3.0)
+  if variant == "tiny":
+    c.data.size = 103
+    c.data.crop = 0
+    c.partition.min_audit = 6
+    c.input_shape = (103, 103, 3)
+    default.make_tiny(c)
+  return c
+
+
+def set_cut(c, cut: str) -> None:
+  """Cut after a block, with as many components as the paper has there."""
+  c.cut = cut
+  for name in ("project", "noise"):
+    c.privatizers[name].k = COMPONENTS[cut]
