@@ -1,3 +1,5 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -116,6 +118,104 @@ def test_a_duplicate_across_classes_adds_no_gradient():
       push = max(10 - distance, 0) / distance
       expected[i] += 2 * difference * (1 if labels[i] == labels[j] else -push)
   np.testing.assert_allclose(jax.grad(total)(feature), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("margin", [0.0, 2.5, 100.0])
+def test_lockstep_is_the_loss_of_pairs_in_two_branches(margin):
+  feature, labels = features(8), np.array([0, 1, 2, 0, 0, 2, 2, 1])
+  loss = siamese.lockstep(feature=feature, labels=labels, margin=margin)
+  pairs = written_out(feature, labels, margin)
+  expected = [pairs[k, k + 4] for k in range(4)]
+  np.testing.assert_allclose(loss, expected * 2, rtol=1e-5, atol=1e-6)
+  assert loss.dtype == jnp.float32
+  # The published mean: 1 / (2N) times the sum over the N pairs.
+  distance = np.linalg.norm((feature[:4] - feature[4:]).reshape(4, -1), axis=1)
+  similar = labels[:4] == labels[4:]
+  total = np.sum(
+    similar * distance**2
+    + (1 - similar) * np.maximum(margin - distance, 0) ** 2
+  )
+  np.testing.assert_allclose(np.mean(loss), total / (2 * 4), rtol=1e-5)
+
+
+def test_the_gradient_of_lockstep_is_that_of_caffe():
+  feature, labels = features(10, (4,)), np.array([0, 1, 2, 0, 1, 0, 2, 2, 1, 0])
+  margin, num = 3.0, 5
+
+  def mean(feature):
+    return siamese.lockstep(
+      feature=feature, labels=labels, margin=margin
+    ).mean()
+
+  # Caffe's backward pass, branch by branch.
+  expected = np.zeros(feature.shape)
+  for k in range(num):
+    difference = feature[k].astype("f8") - feature[k + num]
+    distance = np.linalg.norm(difference)
+    if labels[k] == labels[k + num]:
+      part = difference / num
+    elif margin - distance > 0:
+      part = -(margin - distance) / (distance + 1e-4) * difference / num
+    else:
+      part = np.zeros(4)
+    expected[k], expected[k + num] = part, -part
+  assert 0 < np.all(expected == 0, axis=1).sum() < 2 * num
+  gradient = jax.jit(jax.grad(mean))(feature)
+  np.testing.assert_allclose(gradient, expected, rtol=2e-4, atol=1e-6)
+
+
+def test_lockstep_at_equal_features_has_no_gradient():
+  feature, labels = np.full((6, 4), 3.0, "f4"), np.array([0, 1, 2, 0, 2, 1])
+
+  def mean(feature):
+    return siamese.lockstep(feature=feature, labels=labels, margin=10.0).mean()
+
+  np.testing.assert_array_equal(jax.grad(mean)(feature), 0)
+
+
+def test_lockstep_expects_over_shuffles_the_mean_of_all_pairs():
+  feature, labels = features(6), np.array([0, 1, 0, 2, 1, 1])
+  pairs = siamese.contrastive(feature=feature, labels=labels, margin=3.0)
+  orders = np.array(list(itertools.permutations(range(6))))
+  means = jax.vmap(
+    lambda order: siamese.lockstep(
+      feature=jnp.asarray(feature)[order],
+      labels=jnp.asarray(labels)[order],
+      margin=3.0,
+    ).mean()
+  )(orders)
+  assert np.std(means) > 0.1 * np.mean(means)
+  np.testing.assert_allclose(
+    np.mean(np.asarray(means)), np.sum(pairs) / 30, rtol=1e-5
+  )
+
+
+def test_lockstep_refuses_an_odd_batch():
+  with pytest.raises(ValueError, match="got 7 examples.*even"):
+    siamese.lockstep(feature=features(), labels=LABELS, margin=1.0)
+
+
+def test_reversed_contrastive_pulls_other_people_and_pushes_the_same():
+  # Points at 0, 3 and 4i: distances 3, 4 and 5.
+  feature = np.array([[0, 0], [3, 0], [0, 4]], "f4")
+  loss = siamese.reversed_contrastive(
+    feature=feature, labels=np.array([1, 1, 0]), margin=4.5
+  )
+  expected = [[0, 1.125, 8], [1.125, 0, 12.5], [8, 12.5, 0]]
+  np.testing.assert_allclose(loss, expected, atol=1e-5)
+
+
+def test_contrastive_and_reversed_together_know_no_labels():
+  knobs = {"feature": features(), "margin": 3.0}
+  one, other = (
+    siamese.contrastive(labels=labels, **knobs)
+    + siamese.reversed_contrastive(labels=labels, **knobs)
+    for labels in (LABELS, LABELS[::-1])
+  )
+  np.testing.assert_allclose(one, other, rtol=1e-6)
+  # Every pair is pulled once and pushed once.
+  pull, push = (written_out(features(), x, 3.0) for x in ([0] * 7, range(7)))
+  np.testing.assert_allclose(one, pull + push, rtol=1e-5, atol=1e-5)
 
 
 def test_distances_of_a_tight_cloud_far_from_the_origin_are_precise():
