@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from hybridpriv.networks import dlib, resnet, sensor, staged, vgg
+from hybridpriv.networks import bottleneck, dlib, resnet, sensor, staged, vgg
 
 
 class Own(staged.Staged):
@@ -46,6 +46,17 @@ NETWORKS = {
     (43, 6),
   ),
   "own": (Own(num_classes=3), (5,)),
+  "dpfe": (
+    bottleneck.dpfe(
+      function="sensor.sensor",
+      after="pool2",
+      k=4,
+      num_classes=3,
+      width=1 / 8,
+      norm="batch",
+    ),
+    (40, 6),
+  ),
   "resnet50": (resnet.resnet50(num_classes=3, width=1 / 32), (32, 32, 3)),
   "resnet29_dlib": (dlib.resnet29_dlib(num_classes=3), (103, 104, 3)),
 }
@@ -134,7 +145,9 @@ def test_one_example_is_answered_as_in_a_batch(name):
   np.testing.assert_allclose(alone, whole[1:2], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["vgg16_norm", "resnet18", "sensor_norm"])
+@pytest.mark.parametrize(
+  "name", ["vgg16_norm", "resnet18", "sensor_norm", "dpfe"]
+)
 def test_a_half_trains_its_own_statistics_only(name):
   network, x, variables = example(name)
   names = network.stage_names()
@@ -212,7 +225,7 @@ def test_networks_are_hashable_values(name):
   assert network != network.copy(num_classes=4)
 
 
-@pytest.mark.parametrize("name", ["vgg16", "resnet18", "sensor_norm"])
+@pytest.mark.parametrize("name", ["vgg16", "resnet18", "sensor_norm", "dpfe"])
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32(name):
   network, x, variables = example(name)
   half = network.copy(dtype="bfloat16")

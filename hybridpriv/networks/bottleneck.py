@@ -1,0 +1,201 @@
+"""A network with a narrow waist: the private feature of DPFE.
+
+Two stages are put into a staged network: `private` leaves k values of a
+feature, standardised, and `restore` makes a feature of them again.  Cut after
+`private`, the waist is what the device sends.
+"""
+
+import importlib
+import inspect
+import math
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from hybridpriv.networks import staged
+
+_PACKAGE = "hybridpriv.networks"
+PRIVATE, RESTORE = "private", "restore"
+_NAME = "projection"  # of the variables within either stage
+_EPSILON = 1e-5  # added to variances by the BatchNorm
+
+
+class Bottleneck(staged.Staged, kw_only=True):
+  """A staged network with the stages `private` and `restore` put in.
+
+  The other stages keep their names and their variables.
+
+  Attributes:
+    inner: the network; its logits and compute type are those given here.
+    after: its stage whose output becomes narrow.
+    k: number of values of the private feature.
+  """
+
+  inner: Any  # staged; a Linen module is hashable in a way types miss
+  after: str
+  k: int = 10
+
+  def __post_init__(self) -> None:
+    names = self.inner.stage_names()
+    if self.after not in names[:-1]:
+      raise ValueError(
+        f"after={self.after!r}; expected a stage of the network, before its"
+        f" last: {', '.join(names[:-1])}."
+      )
+    if twice := {PRIVATE, RESTORE} & set(names):
+      raise ValueError(f"The network has stages {sorted(twice)} already.")
+    if self.k < 1:
+      raise ValueError(f"k={self.k}; expected 1 or more values.")
+    super().__post_init__()
+
+  def stage_names(self) -> tuple[str, ...]:
+    """Return the stages of the network with the two after `after`."""
+    names = self.inner.stage_names()
+    at = names.index(self.after) + 1
+    return (*names[:at], PRIVATE, RESTORE, *names[at:])
+
+  def stage(self, name: str, x: jax.Array, *, train: bool) -> jax.Array:
+    """Run one stage on `x [b ...]`, or `[b k]` after `private`."""
+    if name == PRIVATE:
+      return _Private(self.k, self.dtype, name=_NAME)(x, train=train)
+    if name == RESTORE:
+      return _Restore(self._shape(), self.dtype, name=_NAME)(x)
+    # A copy without parent creates its layers in the scope of this stage.
+    inner = self.inner.copy(
+      parent=None, num_classes=self.num_classes, dtype=self.dtype
+    )
+    return inner.stage(name, x, train=train)
+
+  @nn.nowrap
+  def _shape(self) -> tuple[int, ...]:
+    """Find the shape of the feature, which a code does not tell."""
+    for stage, name in ((RESTORE, "bias"), (PRIVATE, "shift")):
+      found = self.get_variable("params", stage, {}).get(_NAME, {})
+      if name in found:
+        return found[name].shape
+    raise ValueError(
+      f"Stage {RESTORE!r} has no variables, nor has {PRIVATE!r}: nothing tells"
+      " the shape of the feature; initialise the whole network."
+    )
+
+
+class _Private(nn.Module):
+  """Leaves k values of a feature, standardised over the batch."""
+
+  k: int
+  dtype: str
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    shift = self.param("shift", nn.initializers.zeros_init(), x.shape[1:])
+    x = (x - shift.astype(self.dtype)[None]).reshape((x.shape[0], -1))
+    x = nn.Dense(self.k, use_bias=False, dtype=self.dtype, name="dense")(x)
+    return nn.BatchNorm(
+      use_running_average=not train,
+      momentum=0.9,
+      epsilon=_EPSILON,
+      use_bias=False,
+      use_scale=False,
+      dtype=self.dtype,
+      name="norm",
+    )(x)
+
+
+class _Restore(nn.Module):
+  """Makes a feature of k values."""
+
+  shape: tuple[int, ...]
+  dtype: str
+
+  @nn.compact
+  def __call__(self, code: jax.Array) -> jax.Array:
+    size = math.prod(self.shape)
+    flat = nn.Dense(size, use_bias=False, dtype=self.dtype, name="dense")(code)
+    bias = self.param("bias", nn.initializers.zeros_init(), self.shape)
+    return flat.reshape((-1, *self.shape)) + bias.astype(self.dtype)[None]
+
+
+def dpfe(
+  *,
+  function: str,
+  after: str,
+  k: int = 10,
+  num_classes: int,
+  dtype: str = "float32",
+  **knobs: Any,
+) -> Bottleneck:
+  """Build a network with the private feature of DPFE.
+
+  After stage `after`: flatten, subtract a shift, project linearly on k values,
+  standardise over the batch without scale and bias (`private`); and linearly
+  back to the shape of the feature (`restore`).  All of it is trained;
+  `from_projection` starts it as a PCA.
+
+  Args:
+    function: builds the network, "module.function" in `networks`.
+    after: its stage whose output becomes narrow.
+    k: number of values of the private feature.
+    num_classes: number of logits.
+    dtype: compute type, "float32" or "bfloat16".
+    **knobs: further arguments of `function`.
+
+  Returns:
+    The network.
+
+  Raises:
+    ValueError: `function` is unknown or does not take the knobs; `after` is no
+      stage before its last.
+
+  References:
+    Osia et al., arXiv 1802.03151 (DPFE), as coded by its authors; there the
+    network is another one, and k is 10.
+  """
+  module, _, name = function.rpartition(".")
+  try:
+    build = getattr(importlib.import_module(f"{_PACKAGE}.{module}"), name)
+  except (ModuleNotFoundError, AttributeError) as error:
+    raise ValueError(
+      f"function={function!r}; expected 'module.function' in {_PACKAGE}, as in"
+      " 'resnet.resnet18'."
+    ) from error
+  knobs = {**knobs, "num_classes": num_classes, "dtype": dtype}
+  try:
+    inspect.signature(build).bind(**knobs)
+  except TypeError as error:
+    raise ValueError(
+      f"{function}: {error}. It takes {inspect.signature(build)}."
+    ) from None
+  return Bottleneck(
+    inner=build(**knobs), after=after, k=k, num_classes=num_classes, dtype=dtype
+  )
+
+
+def from_projection(
+  mean: np.ndarray, components: np.ndarray, variances: np.ndarray
+) -> dict[str, Any]:
+  """Make variables with which the two stages are a PCA.
+
+  In evaluation `private` then gives the principal coordinates, standardised
+  (1e-5 is added to their variances), and `restore` their reconstruction.
+
+  Args:
+    mean: of the features, in their shape `[...]`.
+    components: orthonormal rows `[k D]`, as of `privatizers.project.pca`.
+    variances: of the coordinates `[k]`.
+
+  Returns:
+    `{"params": ..., "batch_stats": ...}` of the stages `private` and `restore`.
+  """
+  mean, components, variances = (
+    np.asarray(x, np.float32) for x in (mean, components, variances)
+  )
+  spread = np.sqrt(variances + _EPSILON)
+  private = {"shift": mean, "dense": {"kernel": components.T}}
+  restore = {"bias": mean, "dense": {"kernel": components * spread[:, None]}}
+  norm = {"mean": np.zeros_like(variances), "var": variances}
+  return {
+    "params": {PRIVATE: {_NAME: private}, RESTORE: {_NAME: restore}},
+    "batch_stats": {PRIVATE: {_NAME: {"norm": norm}}},
+  }
