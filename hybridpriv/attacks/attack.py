@@ -131,15 +131,17 @@ class Attack(NamedTuple):
       the class held more likely.
     grid: the knobs to try, all with the same names and numbers as values; the
       best on attacker validation is kept.
-    applies: says whether the attack can be run on codes with this noise;
-      None for always.
+    applies: (noise, shape of a code as sent) -> whether the attack can be run
+      on such codes; None for always.
   """
 
   name: str
   fit: Callable[..., Any]
   score: Callable[[Any, jax.Array], jax.Array]
   grid: tuple[Mapping[str, float], ...]
-  applies: Callable[[privatizer_lib.Privatizer], bool] | None = None
+  applies: (
+    Callable[[privatizer_lib.Privatizer, tuple[int, ...]], bool] | None
+  ) = None
 
 
 def class_weights(

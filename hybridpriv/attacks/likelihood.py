@@ -74,21 +74,10 @@ def bayes(
     codes = attack_lib.flatten(codes) - attacker["mean"][None]
     codes = jnp.clip(codes, attacker["low"][None], attacker["high"][None])
     codes, own = _whiten(codes, attacker["root"]), attacker["codes"]
-    cross = _product(own, codes.T)
+    cross = product(own, codes.T)
     norms = jnp.sum(own**2, axis=1)[:, None] + jnp.sum(codes**2, axis=1)[None]
     exponent = cross - norms / 2  # -|u - z|^2 / 2, [m, b]
-    weights = attacker["weights"]
-
-    def nearest(weight: jax.Array) -> jax.Array:
-      return jnp.max(jnp.where(weight[:, None] > 0, exponent, _LOWEST), axis=0)
-
-    # The log of a sum of exponentials, of every class by itself, with one
-    # exponential of each pair. One class at a time: [m, b] is enough memory,
-    # [m, b, n] may not be.
-    highest = jax.lax.map(nearest, weights.T)
-    of_own = _product((weights > 0).astype(jnp.float32), highest)
-    total = _product(weights.T, jnp.exp(jnp.minimum(exponent - of_own, 0.0)))
-    return (jnp.log(total) + highest).T
+    return log_mixture(exponent, attacker["weights"])
 
   grid = tuple({"bandwidth": b} for b in bandwidth)
   return attack_lib.Attack(
@@ -96,13 +85,36 @@ def bayes(
     fit,
     score,
     grid,
-    applies=lambda noise: all(
+    applies=lambda noise, shape: all(
       stage.name.startswith("noise.") for stage in noise.stages
     ),
   )
 
 
-def _product(a: jax.Array, b: jax.Array) -> jax.Array:
+def log_mixture(exponent: jax.Array, weights: jax.Array) -> jax.Array:
+  """Compute log sum_i w_ic exp(e_i) for every class c, however small.
+
+  Args:
+    exponent: of every sample's kernel at every code [m, b].
+    weights: of the samples in each class [m, n], 0 for those of others.
+
+  Returns:
+    [b, n]; -inf for a class without samples.
+  """
+
+  def nearest(weight: jax.Array) -> jax.Array:
+    return jnp.max(jnp.where(weight[:, None] > 0, exponent, _LOWEST), axis=0)
+
+  # One exponential of each pair, and one class at a time: [m, b] is enough
+  # memory, [m, b, n] may not be.
+  highest = jax.lax.map(nearest, weights.T)
+  of_own = product((weights > 0).astype(jnp.float32), highest)
+  total = product(weights.T, jnp.exp(jnp.minimum(exponent - of_own, 0.0)))
+  return (jnp.log(total) + highest).T
+
+
+def product(a: jax.Array, b: jax.Array) -> jax.Array:
+  """Multiply matrices in full precision."""
   return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 

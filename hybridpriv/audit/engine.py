@@ -185,19 +185,35 @@ def attack_encoder(
     is_random=True,
   )
   noise = privatizer_lib.chain(stage)
-  if attack.applies and not attack.applies(noise):
-    raise ValueError(
-      f"{attack.name} needs the law of the noise, which an encoder does not"
-      " tell: use another attack"
-    )
   one = np.zeros(1, np.int32)
   victim = Victims(["encoder"], one, inputs[None], ({},), noise)
+  if not applies(attack, victim):
+    raise ValueError(
+      f"{attack.name} needs the law of the noise, which an encoder does not"
+      f" tell, or shorter codes than these, {code_shape(victim)}: use another"
+      " attack"
+    )
   size = int(label.max()) + 1
   problem = problems_lib.Problem("label", 0, label, role, size, "attribute")
   found = attack_all(
     attack, victim, [problem], [(0, 0)], key=key, seeds=seeds, draws=draws
   )
   return found[0, 0]
+
+
+def applies(attack: attack_lib.Attack, victims: Victims) -> bool:
+  """Say whether an attack can be run on what these systems send."""
+  if attack.applies is None:
+    return True
+  return attack.applies(victims.noise, code_shape(victims))
+
+
+def code_shape(victims: Victims) -> tuple[int, ...]:
+  """Return the shape of one code as sent: its random part may change it."""
+  codes = jax.ShapeDtypeStruct((1, *victims.codes.shape[2:]), jnp.float32)
+  law = jax.tree.map(lambda x: x[0], victims.law)
+  sent = jax.eval_shape(victims.noise.encode, law, jax.random.key(0), codes)
+  return sent.shape[1:]
 
 
 def num_jobs(attack: attack_lib.Attack, pairs: int, seeds: int) -> int:

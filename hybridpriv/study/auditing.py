@@ -196,8 +196,7 @@ def _tasks(
   return [
     task
     for task in found
-    if task.pairs
-    and (not task.attack.applies or task.attack.applies(task.group.noise))
+    if task.pairs and engine.applies(task.attack, task.group)
   ]
 
 

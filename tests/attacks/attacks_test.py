@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from hybridpriv.attacks import attribute, likelihood, neighbour
+from hybridpriv.attacks import attribute, density, likelihood, neighbour
 from hybridpriv.audit import engine, problems
 from hybridpriv.privatizers import privatizer
 
@@ -14,6 +14,7 @@ ATTACKS = {
   "nearest": neighbour.nearest(neighbours=(20,)),
   "centroid": neighbour.centroid(),
   "bayes": likelihood.bayes(bandwidth=(0.2,)),
+  "kde": density.kde(),
 }
 # Four standard deviations of 3,000 answers.
 ERROR = 4 * np.sqrt(0.25 / 3000)

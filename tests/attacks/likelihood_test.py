@@ -96,4 +96,4 @@ def test_scores_are_the_posterior_under_the_law_of_the_noise(key, law):
 )
 def test_it_applies_where_the_law_of_the_code_is_gaussian(stages, expected):
   suffix = privatizer.split_random(privatizer.chain(*stages))[1]
-  assert likelihood.bayes().applies(suffix) == expected
+  assert likelihood.bayes().applies(suffix, (3,)) == expected

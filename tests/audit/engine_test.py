@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from hybridpriv.attacks import attack as attack_lib
-from hybridpriv.attacks import attribute, likelihood
+from hybridpriv.attacks import attribute, density, likelihood
 from hybridpriv.audit import engine
 from hybridpriv.audit.problems import TEST, TRAIN, VALIDATION, Problem
-from hybridpriv.privatizers import noise, privatizer
+from hybridpriv.privatizers import noise, privatizer, project
 
 RNG = np.random.default_rng(0)
 NUM = 90
@@ -245,3 +245,19 @@ def test_an_encoder_does_not_tell_the_law_of_its_noise(key):
     engine.attack_encoder(
       likelihood.bayes(), lambda key, x: x, CLEAN[0], LABEL, ROLE, key=key
     )
+
+
+def test_an_attack_on_short_codes_is_told_the_shape_that_is_sent(key):
+  kde, long = density.kde(), np.zeros((3, NUM, 4, 5), np.float32)
+  assert engine.applies(kde, victims())
+  assert not engine.applies(kde, victims(long))
+  # Noise first: what is sent is what a projection makes of it.
+  law = (
+    {"std": jnp.ones(3)},
+    {"mean": jnp.zeros((3, 4, 5)), "components": jnp.zeros((3, 2, 20))},
+  )
+  chain = privatizer.chain(noise.isotropic(sigma=1.0), project.pca(k=2))
+  sent = engine.Victims(list("abc"), np.zeros(3, int), long, law, chain)
+  assert engine.code_shape(sent) == (2,) and engine.applies(kde, sent)
+  with pytest.raises(ValueError, match=r"density.kde.*\(4, 5\)"):
+    engine.attack_encoder(kde, lambda key, x: x, long[0], LABEL, ROLE, key=key)
