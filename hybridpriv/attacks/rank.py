@@ -10,6 +10,9 @@ $$ rank_i = 1 + |\{j : d_{ij} < d_{ii}\}|
 (ties get the average rank).  The paper's privacy is mean(rank) / n: 0 for none,
 1/2 for guessing.  By distance it neither underflows nor invents ties
 (paper.md 7.2 and section 11).
+
+Candidates can also be people with several clean codes each (`by_person`): then
+the noise law does not drop out, and the order is that of mean likelihoods.
 """
 
 from typing import Any
@@ -17,8 +20,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.spatial import distance
 
 _TILE = 16  # blocks of codes are a multiple of this
+_ROUNDING = 1e-12  # of sums in float64; codes in float32 differ by more
 _WIDTH = 512  # values of a code that are compared at once, and stay in cache
 
 
@@ -78,19 +83,8 @@ def by_distance(
   Raises:
     ValueError: if the shapes differ, or a code is not finite.
   """
-  if observed.shape != clean.shape:
-    raise ValueError(
-      f"observed codes {observed.shape} and candidates {clean.shape} must have"
-      " the same shape: the i-th code belongs to the i-th candidate"
-    )
   num = len(clean)
-  observed = np.asarray(observed, np.float32).reshape(num, -1)
-  clean = np.asarray(clean, np.float32).reshape(num, -1)
-  if not (np.isfinite(observed).all() and np.isfinite(clean).all()):
-    raise ValueError(
-      "some codes are not finite numbers, so that nothing is near them; was the"
-      " training stable?"
-    )
+  observed, clean = _check(observed, clean)
   block = -(-min(block, num) // _TILE) * _TILE
   # Padding is no candidate: it is infinitely far from everything.
   blocks = jnp.asarray(_blocks(clean, block, np.inf))
@@ -101,6 +95,99 @@ def by_distance(
     # The true candidate counts itself among the equal ones.
     ranks.append(1.0 + less + (equal - 1) / 2)
   return np.concatenate(ranks)[:num]
+
+
+def by_person(
+  observed: np.ndarray,
+  clean: np.ndarray,
+  person: np.ndarray,
+  *,
+  std: float,
+  block: int = 128,
+) -> np.ndarray:
+  r"""Rank the true person of every observed code, 1 for the first.
+
+  A person $p$ with $n_p$ clean codes is as likely for a code $z$ as
+  $\frac{1}{n_p} \sum_{j \in p} N(z; u_j, \mathrm{std}^2 I)$, the reading of the
+  measure by class (paper.md 7.2).  The adversary has all clean codes, that of
+  the very sample it observes among them.  Without noise the order is that by
+  the nearest code of each person, the limit of the above.
+
+  Computed in float64, from direct differences; memory grows with the number of
+  codes, never with its square.
+
+  Args:
+    observed: codes as sent [n, ...]; the i-th belongs to the i-th clean code.
+    clean: codes without noise [n, ...].
+    person: whose they are [n].
+    std: standard deviation of the isotropic noise, in units of the code.
+    block: observed codes compared at once.
+
+  Returns:
+    Average ranks among people, float64 [n].
+
+  Raises:
+    ValueError: if the shapes differ, a code is not finite, or `std` is negative
+      or not finite.
+  """
+  observed, clean = _check(observed, clean)
+  if len(person) != len(clean):
+    raise ValueError(
+      f"{len(clean)} codes need as many people, one each; got {len(person)}"
+    )
+  if not 0 <= std < np.inf:
+    raise ValueError(f"std={std}; expected a finite number, 0 or more")
+  people, own = np.unique(person, return_inverse=True)
+  codes = [clean[own == p].astype(np.float64) for p in range(len(people))]
+  ranks = []
+  for start in range(0, len(observed), block):
+    sent = observed[start : start + block].astype(np.float64)
+    score = np.stack([_log_likelihood(sent, u, std) for u in codes], axis=1)
+    true = np.take_along_axis(score, own[start : start + block, None], axis=1)
+    # One list of codes twice, or in another order, adds up to a little else.
+    equal = np.isclose(score, true, rtol=_ROUNDING, atol=0)
+    above = np.sum((score > true) & ~equal, axis=1)
+    # The true person counts itself among the equal ones.
+    ranks.append(1 + above + (np.sum(equal, axis=1) - 1) / 2)
+  return np.concatenate(ranks)
+
+
+def _log_likelihood(
+  sent: np.ndarray, clean: np.ndarray, std: float
+) -> np.ndarray:
+  """Compare codes [b, d] with a person's [n, d]: an order, by likelihood.
+
+  Returns:
+    2 std^2 times the log of the mean likelihood, less a constant [b]: so
+    written, nothing underflows and std may be 0.
+  """
+  squared = distance.cdist(sent, clean, "sqeuclidean")
+  nearest = np.min(squared, axis=1)
+  unit = 2.0 * float(std) ** 2
+  if unit == 0:
+    return -nearest
+  farther = np.expm1((nearest[:, None] - squared) / unit)
+  return unit * np.log1p(np.mean(farther, axis=1)) - nearest
+
+
+def _check(
+  observed: np.ndarray, clean: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Lay codes out as vectors, or say why they cannot be compared."""
+  if observed.shape != clean.shape:
+    raise ValueError(
+      f"observed codes {observed.shape} and candidates {clean.shape} must have"
+      " the same shape: the i-th code belongs to the i-th candidate"
+    )
+  observed, clean = (
+    np.asarray(x, np.float32).reshape(len(x), -1) for x in (observed, clean)
+  )
+  if not (np.isfinite(observed).all() and np.isfinite(clean).all()):
+    raise ValueError(
+      "some codes are not finite numbers, so that nothing is near them; was the"
+      " training stable?"
+    )
+  return observed, clean
 
 
 def _blocks(codes: np.ndarray, size: int, filler: float) -> np.ndarray:
@@ -149,3 +236,31 @@ def ceiling(label: np.ndarray) -> float:
   _, counts = np.unique(label, return_counts=True)
   num = counts.sum()
   return float(np.sum(counts / num * (counts + 1) / (2 * num)))
+
+
+def person_ceiling(person: np.ndarray, label: np.ndarray) -> float:
+  r"""Return the best rank privacy among people that the class mix allows.
+
+  As `ceiling`, for `by_person`: a code that tells the desired label and nothing
+  else ranks the true person uniformly among those of its label. With $K_c$ of
+  $K$ people in class $c$ and $p_c$ of all codes theirs, that is
+  $\sum_c p_c (K_c + 1) / (2 K)$.
+
+  Args:
+    person: whose each code is [n].
+    label: desired label of each code [n]; -1 counts as a class.
+
+  Raises:
+    ValueError: if a person has codes of several labels; among such people a
+      label alone does not order anyone uniformly.
+  """
+  pairs = np.unique(np.stack([person, label]), axis=1)
+  people, times = np.unique(pairs[0], return_counts=True)
+  if np.any(times > 1):
+    raise ValueError(
+      f"person {people[np.argmax(times)]} has codes of {times.max()} labels;"
+      " the ceiling among people is for a label that each person has one of"
+    )
+  classes, size = np.unique(pairs[1], return_counts=True)
+  own = size[np.searchsorted(classes, label)]
+  return float(np.mean(own + 1) / (2 * len(people)))
