@@ -12,6 +12,7 @@ _MAP = 256  # its channels
 _LEVELS = ((256, 512), (256, 256), (128, 128), (64, 0), (32, 0))
 _LARGEST = _SIDE * 2 ** (len(_LEVELS) + 1)
 _SLOPE = 0.3
+_START = 0.01  # size of the first images: what is learned need not undo them
 
 # Of the 4 taps of a doubling, which one (last axis) joins an input (-1, 0 or 1
 # from the output's own) to an even or odd output.
@@ -28,9 +29,11 @@ class Doubling(nn.Module):
 
   Attributes:
     features: channels of the output.
+    start: size of the output at first, relative to that of the input.
   """
 
   features: int
+  start: float = 1.0
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -39,7 +42,9 @@ class Doubling(nn.Module):
     kernel = self.param(
       "kernel",
       # He's for what an output pixel sees: 4 of the 16 taps.
-      nn.initializers.variance_scaling(8.0, "fan_in", "truncated_normal"),
+      nn.initializers.variance_scaling(
+        8.0 * self.start**2, "fan_in", "truncated_normal"
+      ),
       (4, 4, channels, self.features),
     )
     bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
@@ -93,7 +98,7 @@ class UpConvolutional(nn.Module):
       if after:
         x = _active(_conv(self._scaled(after), f"conv{side}")(x))
     side *= 2
-    x = Doubling(self.channels, name=f"up{side}")(x)
+    x = Doubling(self.channels, _START, name=f"up{side}")(x)
     first = (side - self.size) // 2
     middle = slice(first, first + self.size)
     return x[:, middle, middle]
@@ -118,7 +123,7 @@ def up_convolutional(
   256 pixels a side these are the published layers; a smaller image leaves out
   those next to the 4 x 4 map.  All but the last are followed by a leaky ReLU of
   slope 0.3.  As in the source, nothing forces the output into a range: it is
-  trained on images from 0 to 1, and the caller clips.
+  trained on images from 0 to 1, and the caller clips.  It starts near 0.
 
   Args:
     size: side of the image, 5 to 256 pixels.

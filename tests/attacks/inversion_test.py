@@ -1,0 +1,258 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from scipy import ndimage, signal
+
+from hybridpriv.attacks import attack, inversion
+from hybridpriv.networks import decoders
+from hybridpriv.privatizers import noise, privatizer
+from hybridpriv.train import loop
+
+RNG = np.random.default_rng(0)
+SIZE, OWN, HELD_OUT, ATTACKED = 12, 240, 40, 40
+NUM = OWN + HELD_OUT + ATTACKED
+INDEX = np.arange(OWN)
+HELD = OWN + np.arange(HELD_OUT)
+TEST = OWN + HELD_OUT + np.arange(ATTACKED)
+
+
+def _images():
+  """Smooth pictures of six numbers each, [n, s, s, 1]."""
+  base = RNG.normal(size=(6, SIZE, SIZE))
+  base = ndimage.gaussian_filter(base, (0, 2, 2))
+  base /= base.std(axis=(1, 2), keepdims=True)
+  field = np.tensordot(RNG.normal(size=(NUM, 6)), base, 1) / 2
+  return (1 / (1 + np.exp(-field)))[..., None].astype("f4")
+
+
+IMAGES = _images()
+MEAN = IMAGES[:OWN].mean(axis=0)[None]
+
+
+class Linear(nn.Module):
+  """A network that compiles at once."""
+
+  @nn.compact
+  def __call__(self, codes):
+    image = nn.Dense(SIZE * SIZE, kernel_init=nn.initializers.zeros_init())
+    return image(codes).reshape(-1, SIZE, SIZE, 1)
+
+
+def noisy(codes, key, index):
+  codes = codes[index]
+  return codes + 0.02 * jax.random.normal(key, codes.shape)
+
+
+def train(codes, *, sample=noisy, images=IMAGES, network=None, **options):
+  options = {"index": INDEX, "held_out": HELD, "steps": 200} | options
+  return inversion.train(
+    jax.random.key(0),
+    jax.tree_util.Partial(sample, jnp.asarray(codes, jnp.float32)),
+    images,
+    network=network or Linear(),
+    **options,
+  )
+
+
+def gain(attacker, codes):
+  """Decibels above the mean image, on average over attacked images."""
+  restored = inversion.reconstruct(attacker, jnp.asarray(codes)[TEST])
+  found = inversion.psnr(restored, IMAGES[TEST])
+  return float(np.mean(found - inversion.psnr(MEAN, IMAGES[TEST])))
+
+
+def test_what_codes_tell_is_restored_and_nothing_else():
+  network = decoders.up_convolutional(
+    size=SIZE, channels=1, width=1 / 8, hidden=256
+  )
+  whole = IMAGES.reshape(NUM, -1)
+  constant = np.full_like(whole, 0.3)
+  empty = RNG.normal(size=whole.shape).astype("f4")
+  options = {"network": network, "look_every": 25}
+  assert gain(train(whole, **options), whole) > 8
+  assert abs(gain(train(constant, **options), constant)) < 0.05
+  # There is much to memorise, but the best look is before that.
+  assert -0.3 < gain(train(empty, **options), empty) < 0.05
+
+
+def test_a_linear_decoder_restores_what_least_squares_does():
+  codes = RNG.normal(size=(NUM, 5)).astype("f4")
+  factor = RNG.normal(size=(5, SIZE * SIZE)) / 10
+  made = (codes @ factor + 0.5).reshape(IMAGES.shape)
+  made = (made + 0.05 * RNG.normal(size=made.shape)).astype("f4")
+  attacker = train(
+    100 * codes + 7,
+    sample=lambda codes, key, index: codes[index],
+    images=made,
+    steps=800,
+    learning_rate=0.01,
+  )
+  design = np.column_stack([codes, np.ones(NUM)])
+  flat = made.reshape(NUM, -1)
+  solved = np.linalg.lstsq(design[:OWN], flat[:OWN])[0]
+  expected = (design @ solved).clip(0, 1).reshape(made.shape)
+  found = inversion.reconstruct(attacker, jnp.asarray(100 * codes + 7))
+  np.testing.assert_allclose(found, expected, atol=5e-3)
+  assert found.min() == 0 and found.max() == 1
+
+
+def test_two_victims_of_one_shape_share_the_programs():
+  traced = []
+
+  def sample(codes, key, index):
+    traced.append(index.shape)
+    return noisy(codes, key, index)
+
+  codes = RNG.normal(size=(NUM, 3))
+  first = train(codes, sample=sample, steps=4, look_every=2)
+  # The moments of the codes, batches, and looks.
+  assert sorted(traced) == [(32,), (40,), (240,)]
+  other = train(-codes, sample=sample, steps=4, look_every=2)
+  assert len(traced) == 3
+  np.testing.assert_allclose(first.mean, -other.mean, atol=0.01)
+
+
+def test_it_attacks_a_victim_of_the_audit():
+  codes = RNG.normal(size=(2, NUM, 3)).astype("f4")
+  law = ({"std": jnp.asarray([0.0, 2.0])},)
+  victim = attack.Victim(
+    jnp.asarray(codes),
+    law,
+    jnp.int32(1),
+    jnp.arange(NUM)[::-1],
+    privatizer.chain(noise.isotropic(sigma=1.0)),
+  )
+  attacker = inversion.train(
+    jax.random.key(0),
+    jax.tree_util.Partial(attack.Victim.sample, victim),
+    IMAGES,
+    network=Linear(),
+    index=INDEX,
+    held_out=HELD,
+    steps=1,
+  )
+  own = codes[1, ::-1][:OWN]
+  np.testing.assert_allclose(attacker.mean, own.mean(axis=0), atol=0.5)
+  spread = np.sqrt(own.var(axis=0) + 4)
+  np.testing.assert_allclose(attacker.std, spread, rtol=0.15)
+  np.testing.assert_allclose(attacker.image, MEAN[0], atol=1e-5)
+
+
+def test_the_best_look_is_kept_and_patience_ends_the_training(monkeypatch):
+  errors, seen = [3.0, 2.0, 4.0, 5.0, 1.0], []
+
+  def look(attacker, *_):
+    seen.append(jax.tree.map(np.array, attacker.params))
+    return errors[len(seen) - 1]
+
+  monkeypatch.setattr(inversion, "_look", look)
+  codes = IMAGES.reshape(NUM, -1)
+  attacker = train(codes, steps=50, look_every=10, patience=2)
+  assert len(seen) == 4
+  jax.tree.map(np.testing.assert_array_equal, attacker.params, seen[1])
+  kernels = [params["Dense_0"]["kernel"] for params in seen]
+  assert np.any(kernels[1] != kernels[3])
+
+
+def test_training_that_explodes_is_one_clear_error():
+  with pytest.raises(loop.Diverged, match="nan at step 2; .*learning_rate=nan"):
+    train(IMAGES.reshape(NUM, -1), steps=2, learning_rate=float("nan"))
+
+
+@pytest.mark.parametrize(
+  "wrong, message",
+  [
+    ({"images": (255 * IMAGES).astype(np.uint8)}, "uint8.*divide .* by 255"),
+    ({"held_out": INDEX[:3]}, "3 images are both trained on and held out"),
+    ({"index": INDEX[:0]}, "0 images to train on and 40 held out"),
+  ],
+)
+def test_wrong_arguments_are_one_clear_error(wrong, message):
+  with pytest.raises(ValueError, match=message):
+    train(IMAGES.reshape(NUM, -1), **wrong)
+
+
+def test_codes_that_would_be_part_of_the_program_are_refused():
+  with pytest.raises(ValueError, match="sample is a function.*Partial"):
+    inversion.train(
+      jax.random.key(0),
+      lambda key, index: jnp.zeros((len(index), 3)),
+      IMAGES,
+      network=Linear(),
+      index=INDEX,
+      held_out=HELD,
+      steps=1,
+    )
+
+
+def test_psnr_counts_decibels_from_the_full_range():
+  a = np.zeros((3, 4, 5, 3), np.float32)
+  b = np.full_like(a, 0.1)
+  b[1] = 1.0
+  b[2] = 0.0
+  np.testing.assert_allclose(inversion.psnr(a, b), [20, 0, np.inf], atol=1e-5)
+
+
+def _ssim(a, b):
+  """Structural similarity of two images [h, w], term by term."""
+  window = np.zeros((11, 11))
+  window[5, 5] = 1
+  window = ndimage.gaussian_filter(window, 1.5, radius=5, mode="constant")
+
+  def mean(x):
+    return signal.convolve2d(x, window, mode="valid")
+
+  ma, mb = mean(a), mean(b)
+  va, vb, c = mean(a * a) - ma**2, mean(b * b) - mb**2, mean(a * b) - ma * mb
+  light = (2 * ma * mb + 1e-4) / (ma**2 + mb**2 + 1e-4)
+  return np.mean(light * (2 * c + 9e-4) / (va + vb + 9e-4))
+
+
+def test_ssim_is_that_of_wang_et_al():
+  a = RNG.uniform(size=(4, 17, 20, 3))
+  b = np.clip(
+    a
+    + np.array([0.02, 0.1, 0.5, 2])[:, None, None, None]
+    * RNG.normal(size=a.shape),
+    0,
+    1,
+  )
+  expected = [
+    np.mean([_ssim(x[..., i], y[..., i]) for i in range(3)])
+    for x, y in zip(a, b, strict=True)
+  ]
+  found = inversion.ssim(*(jnp.asarray(x, jnp.float32) for x in (a, b)))
+  np.testing.assert_allclose(found, expected, atol=1e-5)
+  assert np.all(np.diff(found) < 0)
+
+
+def test_ssim_of_equal_images_is_one_and_of_opposite_ones_negative():
+  image = jnp.asarray(RNG.uniform(size=(2, 11, 11, 1)), jnp.float32)
+  np.testing.assert_allclose(inversion.ssim(image, image), 1, atol=1e-6)
+  opposite = inversion.ssim(image, 1 - image)
+  assert np.all((opposite > -1) & (opposite < -0.8))
+  with pytest.raises(ValueError, match="10 x 11 pixels.*11 x 11 or more"):
+    inversion.ssim(image[:, 1:], image[:, 1:])
+
+
+def test_reconstructions_match_the_nearest_person_of_the_gallery():
+  # Persons 7 and 9 have the same centroid, (4, 0); person 3 has (0, 0).
+  gallery = np.array([[1, 1], [-1, -1], [4, 0], [3, 1], [5, -1]], "f4")
+  gallery_person = np.array([3, 3, 7, 9, 9])
+  found = inversion.matched(
+    np.array([[1, 1], [1, 1], [3, 0], [3, 0], [3, 0]], "f4"),
+    gallery,
+    gallery_person,
+    np.array([3, 7, 7, 9, 3]),
+  )
+  np.testing.assert_array_equal(found, [1, 0, 0.5, 0.5, 0])
+
+
+def test_a_gallery_without_the_person_or_with_nan_is_one_clear_error():
+  gallery, who = np.eye(2), np.array([3, 7])
+  with pytest.raises(ValueError, match=r"2 people has no picture of \[5\]"):
+    inversion.matched(gallery, gallery, who, np.array([3, 5]))
+  with pytest.raises(ValueError, match="not finite"):
+    inversion.matched(gallery * np.nan, gallery, who, who)
