@@ -34,10 +34,10 @@ def get_config() -> config_dict.ConfigDict:
   c.partition.split = ""  # column that divides the samples
 
   c.input_shape = ()  # what the network takes; () = what the data have
-  # What inputs are centred and divided by: "channel" (measured on task-train),
-  # "image" (the mean only: the mean image of task-train), or numbers.
-  c.input_mean = "channel"
-  c.input_std = "channel"
+  # What inputs are centred and divided by: ("channel",) as measured on
+  # task-train; for the mean also ("image",), the mean image; or numbers.
+  c.input_mean = ("channel",)
+  c.input_std = ("channel",)
   c.network = config_dict.ConfigDict()
   c.network.function = ""  # in hybridpriv.networks, or module:function
   # Published weights to start from; further keys are options of the function.
@@ -143,6 +143,13 @@ def get_config() -> config_dict.ConfigDict:
   c.audit.attacks.nearest = {"function": "neighbour.nearest"}
   c.audit.attacks.centroid = {"function": "neighbour.centroid"}
   c.audit.attacks.bayes = {"function": "likelihood.bayes"}
+  # The paper's adversary, the rest of a recognition network behind the client,
+  # on the undefended, projected and noisy operating rows; 0 steps for none.
+  c.audit.transfer = config_dict.ConfigDict()
+  c.audit.transfer.steps = 0
+  c.audit.transfer.learning_rate = (3e-4, 3e-3)
+  c.audit.transfer.evaluate_every = 50  # steps; the best look is kept
+  c.audit.transfer.train_seeds = 1  # how many of the trained networks
   c.audit.floor_attacks = config_dict.ConfigDict()
   c.audit.floor_attacks.linear = {"function": "attribute.linear"}
   c.audit.floor_attacks.mlp = {"function": "attribute.mlp"}
@@ -174,6 +181,8 @@ def make_tiny(c: config_dict.ConfigDict) -> None:
   c.audit.rotations = 3
   c.audit.draws = 2
   c.audit.queries = (10,)
+  c.audit.transfer.steps = min(c.audit.transfer.steps, 10)
+  c.audit.transfer.evaluate_every = 10
   # Compiling is most of the work here: one attack of each family.
   for name in ("mlp", "centroid"):
     del c.audit.attacks[name]

@@ -26,7 +26,7 @@ def get_config(variant: str = "full"):
   c.data.crop = 108
   c.input_shape = (150, 150, 3)
   c.input_mean = dlib.MEAN
-  c.input_std = dlib.SCALE
+  c.input_std = (dlib.SCALE,)
   c.network = {"function": "dlib.resnet29_dlib"}
   c.weights.function = "pretrained.resnet29_dlib"
   c.train.batch_size = 128
@@ -39,6 +39,7 @@ def get_config(variant: str = "full"):
   c.train.base.optimizer.warmup_steps = 50
   c.train.finetune.steps = 150
   c.train.evaluate_every = 100
+  c.audit.transfer.steps = 300
   set_cut(c, "block13")
   if variant == "small":
     c.train.base.steps = 200

@@ -51,7 +51,7 @@ def start(
       fail(f"not understood: {' '.join(left[1:])}; flags start with --")
     return left
 
-  app.run(lambda argv: _guarded(body, argv[1:]), flags_parser=parse)
+  app.run(lambda argv: guarded(body, argv[1:]), flags_parser=parse)
 
 
 def require(*names: str) -> None:
@@ -120,7 +120,8 @@ def _unknown_key(path: str, argv: Sequence[str]) -> str:
   return ""
 
 
-def _guarded(body: Callable[[list[str]], Any], given: list[str]) -> None:
+def guarded(body: Callable[[list[str]], Any], given: list[str]) -> None:
+  """Run `body`; what went wrong is one line and an exit status."""
   try:
     body(given)
   except (ValueError, OSError, RuntimeError) as error:

@@ -355,7 +355,7 @@ def test_results_after_interruptions_are_the_same_but_for_times(
   found = []
   for workdir in (straight, interrupted[0]):
     value = _results(workdir)
-    for name in ("seconds", "date", "command", "revision"):
+    for name in ("seconds", "date", "command", "revision", "cost"):
       del value["study"][name]
     found.append(value)
   assert found[0] == found[1]

@@ -1,21 +1,16 @@
 """Stage `audit`: every attack on every defence, and the results file."""
 
 import concurrent.futures
-import hashlib
-import json
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import tqdm
 
-import hybridpriv
 from hybridpriv import build
 from hybridpriv.attacks import attack as attack_lib
 from hybridpriv.audit import controls, engine, problems
-from hybridpriv.study import fitting, results, victims, workdir
+from hybridpriv.study import fitting, parts, results, transfer, victims, workdir
 from hybridpriv.study.results import Outcomes
 from hybridpriv.study.setup import Setup, key
 from hybridpriv.train import state as state_lib
@@ -78,6 +73,7 @@ def run(setup: Setup, command: str) -> None:
   tasks = _tasks(setup, rows, sent, asked, smallest)
   outcomes = _run_all(setup, tasks, [*asked, *mixed])
   found, floor, judged = _sort(tasks, outcomes, len(asked))
+  found |= transfer.run(setup, rows, asked)
   report, saved = results.draw_up(setup, rows, sent, asked, found, floor)
   report["controls"], more = results.controls(setup, asked, judged)
   report["study"]["command"] = command
@@ -226,8 +222,8 @@ def _run_all(
         num_queries=task.num_queries,
         progress=bar.update,
       )
-      _save_part(path, task.title, found)
-    return _read_part(path)
+      parts.save(path, task.title, found)
+    return parts.read(path)
 
   pool = concurrent.futures.ThreadPoolExecutor(2)
   with bar:
@@ -240,21 +236,11 @@ def _run_all(
 
 
 def _digest(task: Task, asked: Asked, draws: int) -> str:
-  """Name a part by everything that its outcomes depend on."""
-  own = hashlib.sha256(hybridpriv.__version__.encode())
-  for value in (
-    task.title,
-    task.group.names,
-    task.pairs,
-    task.attack.grid,
-    task.seeds,
-    draws,
-  ):
-    own.update(repr(value).encode())
-  arrays = [task.group.codes, *problems.pad(asked)]
-  for array in (*arrays, *jax.tree.leaves(task.group.law)):
-    own.update(np.ascontiguousarray(array).tobytes())
-  return own.hexdigest()[:16]
+  group = task.group
+  names = (task.title, group.names, task.pairs, task.attack.grid, task.seeds)
+  return parts.digest(
+    (*names, draws), (group.codes, group.law, problems.pad(asked))
+  )
 
 
 def _sort(
@@ -286,37 +272,6 @@ def _sort(
         by_name = found.setdefault((attack, task.num_queries), {})
         by_name[name, q] = outcome
   return found, floor, judged
-
-
-def _save_part(
-  path: pathlib.Path,
-  title: str,
-  found: Mapping[tuple[int, int], engine.Outcome],
-) -> None:
-  arrays = {"title": np.asarray(title)}
-  for (v, q), outcome in found.items():
-    for field in ("right", "rank", "log_rank", "validation"):
-      arrays[f"{v},{q}/{field}"] = np.asarray(getattr(outcome, field))
-    arrays[f"{v},{q}/knobs"] = np.asarray(json.dumps(outcome.knobs))
-  workdir.write_arrays(path, arrays)
-
-
-def _read_part(path: pathlib.Path) -> dict[tuple[int, int], engine.Outcome]:
-  with np.load(path) as saved:
-    arrays = dict(saved)
-  found = {}
-  for name in arrays:
-    if name.endswith("/right"):
-      pair = name.removesuffix("/right")
-      v, q = map(int, pair.split(","))
-      found[v, q] = engine.Outcome(
-        right=arrays[f"{pair}/right"],
-        rank=arrays[f"{pair}/rank"],
-        log_rank=arrays[f"{pair}/log_rank"],
-        validation=float(arrays[f"{pair}/validation"]),
-        knobs=json.loads(str(arrays[f"{pair}/knobs"])),
-      )
-  return found
 
 
 def _codes(

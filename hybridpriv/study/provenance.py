@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hybridpriv.data import partition
-from hybridpriv.study import training, workdir
+from hybridpriv.study import cost, training, workdir
 from hybridpriv.study.setup import Setup
 
 
@@ -13,7 +13,7 @@ def describe(setup: Setup) -> dict[str, Any]:
   """Describe data, people, trainings, machine and threat."""
   config, data = setup.config, setup.data
   record = json.loads((setup.folder / "config.json").read_text())
-  fractions = ", ".join(setup.roles.private)
+  private = ", ".join(setup.roles.private)
   return {
     "name": config["name"],
     "data": {
@@ -40,7 +40,7 @@ def describe(setup: Setup) -> dict[str, Any]:
         "The service is curious and honest. It trained the client half and"
         " knows network, weights, privatizer and the law of the noise, not the"
         " noise itself. It sees codes, has labelled samples of its own to"
-        f" train attackers on, and wants {fractions}. Attackers are trained"
+        f" train attackers on, and wants {private}. Attackers are trained"
         " anew for every defence, on codes with fresh noise."
       )
     },
@@ -49,6 +49,7 @@ def describe(setup: Setup) -> dict[str, Any]:
       name: [by_name[name] for by_name in training.chosen(setup)]
       for name in config["trainings"]
     },
+    "cost": cost.measure(setup),
     "config": record["config"],
     "seconds": workdir.seconds(setup.folder),  # of the stages before
   }

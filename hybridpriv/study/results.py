@@ -36,9 +36,10 @@ def _tables(
   by_seed = []
   for seed in range(seeds):
     names = [((row, asked[q].fold, seed), q) for q in question.problems]
-    if not all(name in outcomes for name in names):
-      return None
-    by_seed.append([outcomes[name] for name in names])
+    if all(name in outcomes for name in names):
+      by_seed.append([outcomes[name] for name in names])
+  if not by_seed:
+    return None
   every = [o for own in by_seed for o in own]
   knobs = {
     k: sorted({o.knobs[k] for o in every})

@@ -68,23 +68,20 @@ def constants(setup: Setup, fold: int) -> dict[str, np.ndarray]:
   wanted = {n: setup.config[f"input_{n}"] for n in ("mean", "std")}
   found: dict[str, np.ndarray] = {}
   for name, value in wanted.items():
-    if isinstance(value, str):
-      known = ("channel", "image") if name == "mean" else ("channel",)
-      if value not in known:
-        raise ValueError(
-          f"config.input_{name} is {value!r}: give one of {known}, or a number"
-          " for each channel"
-        )
-      found[name] = _measured(setup, fold, name, value)
-      continue
-    numbers = np.asarray(value, np.float32).reshape(-1)
     channels = setup.data.inputs.shape[-1]
-    if len(numbers) not in (1, channels) or (name == "std" and not all(numbers)):
+    measured = ["channel", "image"] if name == "mean" else ["channel"]
+    if len(value) == 1 and value[0] in measured:
+      found[name] = _measured(setup, fold, name, value[0])
+    elif len(value) in (1, channels) and all(
+      isinstance(x, (int, float)) and (x or name == "mean") for x in value
+    ):
+      found[name] = np.broadcast_to(np.float32(value), (channels,)).copy()
+    else:
       raise ValueError(
-        f"config.input_{name} is {value}: give one number, or {channels}, one"
-        " for each channel"
+        f"config.input_{name} is {tuple(value)}: give one of"
+        f" {', '.join(f'({m!r},)' for m in measured)}, or one number, or"
+        f" {channels}, one for each channel"
       )
-    found[name] = np.broadcast_to(numbers, (channels,)).copy()
   return found
 
 

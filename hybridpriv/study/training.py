@@ -99,9 +99,7 @@ def _fold(
   }
   units = []
   for seed, state in zip(seeds, base, strict=True):
-    trained = _join(
-      setup, whole(setup, fold, seed), state.variables, "base"
-    )
+    trained = _join(setup, whole(setup, fold, seed), state.variables, "base")
     start = _tunable(setup, fold, seed, tune_spec, trained)
     tuned_on = fixed_inputs(setup, fold, seed, trained)
     evaluate = _evaluate(setup, fold, tune_spec, tuned_on)
