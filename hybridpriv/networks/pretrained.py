@@ -5,14 +5,27 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from hybridpriv.networks import dlib
+from hybridpriv.networks import dlib, published, staged, vgg
+from hybridpriv.networks import resnet as resnet_lib
 
 _PACKAGE = "face_recognition_models"
 _FILE = "dlib_face_recognition_resnet_model_v1.dat"
 _OUTPUTS = 128
 _GAP = 1024  # bytes at most between two tensors: names and numbers of layers
+
+# What ends the name of a tensor, by its kind in the network.
+_TORCH = {
+  "kernel": ".weight",
+  "bias": ".bias",
+  "scale": ".weight",
+  "mean": ".running_mean",
+  "var": ".running_var",
+}
+_KERAS = {"kernel": "/kernel", "bias": "/bias"}
 
 
 def resnet29_dlib(path: str = "") -> dict[str, Any]:
@@ -34,6 +47,160 @@ def resnet29_dlib(path: str = "") -> dict[str, Any]:
   except OSError as error:
     raise ValueError(f"cannot read the weights {file}: {error}") from error
   return {"params": dict(_dlib_stages(content, str(file)))}
+
+
+def vgg16(
+  network: vgg.Vgg,
+  input_shape: tuple[int, int, int],
+  path: str,
+  *,
+  channels: str = "rgb",
+  head: str = "keep",
+) -> tuple[dict[str, Any], published.Report]:
+  """Read published weights of VGG-16, VGG-Face among them.
+
+  Names may be torchvision's (`features.0.weight`), those of VGG-Face and Caffe
+  (`conv1_1.weight`, `fc6.weight`) or those of Keras (`block1_conv1/kernel`, in
+  its older and newer forms too). A network with norm="batch" takes torchvision
+  names only; the biases of its convolutions go into the means.
+
+  What a picture has to be multiplied by and centred at is not in such a file,
+  nor is the order of its channels. Keras's weights and Caffe's expect BGR, also
+  where the names have been changed since.
+
+  Args:
+    network: the network to read for, of the width and with the classes of the
+      file.
+    input_shape: height, width and channels of its images; published fully
+      connected layers want 224 x 224.
+    path: a file of safetensors or of NumPy's npz, told apart by content.
+    channels: what the file expects, "rgb" or "bgr"; from the latter the first
+      convolution is turned, so that the network takes RGB.
+    head: "keep", or "drop" to leave out the last layer, whatever the file has.
+
+  Returns:
+    NumPy variables `{collection: {stage: ...}}` in float32, without the stage
+    fc8 if the head is dropped, and the report.
+
+  Raises:
+    ValueError: anything but the dropped head is missing, misshapen, not finite
+      or of a layer that the network does not have; the file cannot be read; or
+      its package is not installed.
+
+  References:
+    Simonyan and Zisserman 2015, arXiv 1409.1556; Parkhi et al. 2015, "Deep face
+    recognition".
+  """
+  like, image = _shapes(network, input_shape, "pool5")
+  torch, caffe, keras = {}, {}, {}
+  place = 0  # in torchvision's features
+  shifts = {}
+  for stage in network.stage_names():
+    if stage.startswith("pool"):
+      place += 1
+    elif stage.startswith("conv"):
+      torch[stage, "conv"] = f"features.{place}"
+      caffe[stage, "conv"] = stage
+      block, conv = stage.removeprefix("conv").split("_")
+      keras[stage, "conv"] = f"block{block}_conv{conv}"
+      if network.norm == "batch":
+        torch[stage, "norm"] = f"features.{place + 1}"
+        shifts[stage, "norm"] = f"features.{place}.bias"
+      place += 3 if network.norm == "batch" else 2
+  for number, (stage, name) in enumerate(
+    (("fc6", "fc1"), ("fc7", "fc2"), ("fc8", "predictions"))
+  ):
+    torch[stage, "dense"] = f"classifier.{3 * number}"
+    caffe[stage, "dense"] = stage
+    keras[stage, "dense"] = name
+  grids = {"fc6": (image[0], image[1])}
+  namings = [published.Naming(torch, _TORCH, "OIHW", grids, shifts)]
+  if network.norm == "none":
+    namings.append(published.Naming(caffe, _TORCH, "OIHW", grids, {}))
+    namings.append(published.Naming(keras, _KERAS, "HWIO", grids, {}))
+  return published.load(
+    path,
+    like,
+    namings,
+    channels=channels,
+    head=head,
+    first="conv1_1",
+    last="fc8",
+  )
+
+
+def resnet(
+  network: resnet_lib.ResNet,
+  input_shape: tuple[int, int, int],
+  path: str,
+  *,
+  channels: str = "rgb",
+  head: str = "keep",
+) -> tuple[dict[str, Any], published.Report]:
+  """Read published weights of a residual network, under torchvision's names.
+
+  `resnet.resnet18` and `resnet50` compute what torchvision's of that name do,
+  as does `ResNet` with the blocks (3, 4, 6, 3) for its resnet34, and with
+  (3, 4, 23, 3) and bottlenecks for its resnet101. Not offered are the ResNets
+  of Keras and of the paper: they halve the image in another convolution, and
+  Keras's have biases. A file of that kind under torchvision's names has the
+  same shapes: it is not recognized, and computes something else.
+
+  Args:
+    network: the network to read for, of the width and with the classes of the
+      file.
+    input_shape: height, width and channels of its images.
+    path: as of `vgg16`.
+    channels: as of `vgg16`.
+    head: as of `vgg16`; the last layer is the stage fc.
+
+  Returns:
+    As `vgg16` does, with the collection "batch_stats".
+
+  Raises:
+    ValueError: as `vgg16` does.
+
+  References:
+    He et al. 2016, arXiv 1512.03385; Goyal et al. 2017, arXiv 1706.02677.
+  """
+  like, _ = _shapes(network, input_shape, "avgpool")
+  layers = {("fc", "dense"): "fc"}
+  for stage, modules in like["params"].items():
+    group, _, block = stage.removeprefix("block").partition("_")
+    prefix = f"layer{group}.{int(block) - 1}." if block else ""
+    for module in modules:
+      if stage == "stem":
+        layers[stage, module] = {"conv": "conv1", "norm": "bn1"}[module]
+      elif module.startswith("shortcut"):
+        number = int(module == "shortcut_norm")
+        layers[stage, module] = f"{prefix}downsample.{number}"
+      elif block:
+        layers[stage, module] = prefix + module.replace("norm", "bn")
+  naming = published.Naming(layers, _TORCH, "OIHW", {}, {})
+  return published.load(
+    path,
+    like,
+    [naming],
+    channels=channels,
+    head=head,
+    first="stem",
+    last="fc",
+  )
+
+
+def _shapes(
+  network: staged.Staged, input_shape: tuple[int, ...], stage: str
+) -> tuple[dict[str, Any], tuple[int, ...]]:
+  """Return the shapes of the variables and of the output of a stage."""
+
+  def run(x: jax.Array) -> Any:
+    return network.init_with_output(
+      jax.random.key(0), x, train=False, capture=(stage,)
+    )
+
+  x = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
+  (_, captured), variables = jax.eval_shape(run, x)
+  return variables, captured[stage].shape[1:]
 
 
 def _shipped() -> pathlib.Path:
