@@ -20,6 +20,7 @@ from hybridpriv.audit import (
   drawing,
   embeddings,
   figures,
+  layers,
   page,
   statistics,
   words,
@@ -169,6 +170,7 @@ def _shared(studies: Sequence[Study]) -> tuple[list[str], list[str]]:
 
 def _page(studies: Sequence[Study], folder: pathlib.Path) -> page.Page:
   parts = [
+    layers.section([study.results for study in studies], folder),
     page.Section("studies", "The studies", _studies(studies)),
     page.Section("curves", "Utility against leakage", _curves(studies, folder)),
     page.Section("rows", "Rows side by side", _rows(studies)),
@@ -182,7 +184,7 @@ def _page(studies: Sequence[Study], folder: pathlib.Path) -> page.Page:
     title="Comparison of " + words.listing(s.name for s in studies),
     subtitle=words.count(len(studies), "study", "studies"),
     badges=(page.Badge("synthetic data", "bad"),) if synthetic else (),
-    blocks=tuple(part for part in parts if part.blocks),
+    blocks=tuple(part for part in parts if part is not None and part.blocks),
     footer=card.FOOTER,
   )
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import matplotlib
-from matplotlib import ticker
+from matplotlib import patheffects, ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 WIDTH = 7.2  # inches, two columns of a paper
+_GROUP = 0.84  # share of a group's width that its bars fill
 MARKS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "h")
 
 
@@ -154,6 +155,20 @@ def percent(axis) -> None:
   axis.set_major_formatter(ticker.PercentFormatter(1.0, 0, symbol=""))
 
 
+def logarithmic(axes: Axes) -> None:
+  """Make the horizontal axis, of shares, logarithmic, in percent."""
+  axes.set_xscale("log")
+  axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+  axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g}")
+  axes.xaxis.set_minor_locator(ticker.NullLocator())
+
+
+def up_to_all(axes: Axes) -> None:
+  """Leave out what an upright axis of shares says above 100 %."""
+  low, high = axes.get_ylim()
+  axes.set_yticks([t for t in axes.get_yticks() if low <= t <= min(high, 1)])
+
+
 def level(axes: Axes, at: float, text: str, style: str, theme: Theme, left):
   """Draw an upright line at a level and name it at the top, on one side."""
   axes.axvline(at, color=theme.ink, lw=0.8, ls=style, alpha=0.75, zorder=1)
@@ -170,3 +185,71 @@ def level(axes: Axes, at: float, text: str, style: str, theme: Theme, left):
     color=theme.ink,
     alpha=0.85,
   )
+
+
+def places(
+  groups: Sequence[str], series: Sequence[str]
+) -> tuple[dict[tuple[str, str], float], float]:
+  """Return the middle of each bar by group and series, and the bars' width."""
+  step = _GROUP / len(series)
+  return {
+    (group, name): i + (j + 0.5) * step - _GROUP / 2
+    for i, group in enumerate(groups)
+    for j, name in enumerate(series)
+  }, 0.82 * step
+
+
+def groups(axes: Axes, names: Sequence[str], top: float) -> None:
+  """Name groups of bars, with room above the highest for its number."""
+  axes.set_xticks(range(len(names)), names)
+  axes.set_xlim(-0.5, len(names) - 0.5)
+  axes.set_ylim(0, 1.2 * top)
+  axes.tick_params(axis="x", length=0)
+  axes.grid(axis="y", alpha=0.6)
+  axes.set_axisbelow(True)
+
+
+def across(axes: Axes, at: float, low: float, high: float, theme: Theme):
+  """Draw a dashed level over one bar, set off from its colour."""
+  style = {"linestyles": (0, (3, 1.5)), "zorder": 3.5}
+  axes.hlines(at, low, high, theme.ink, lw=1, **style, **_halo(theme))
+
+
+def interval(axes: Axes, at: float, low: float, high: float, theme: Theme):
+  """Draw an upright interval, set off from the colour of its bar."""
+  axes.vlines(at, low, high, theme.ink, lw=1, zorder=4, **_halo(theme))
+
+
+def number(
+  axes: Axes, at: float, top: float, text: str, bars: int, theme: Theme
+) -> None:
+  """Print a number over a bar, upright or not at all where bars are narrow.
+
+  Args:
+    axes: where to draw.
+    at: place of the bar.
+    top: upper end of all that is drawn of it.
+    text: the number.
+    bars: how many bars the panel has over the common width.
+    theme: colours.
+  """
+  if bars > 48:
+    return
+  axes.annotate(
+    text,
+    (at, top),
+    (0, 2),
+    textcoords="offset points",
+    ha="center",
+    va="bottom",
+    fontsize=6.5,
+    rotation=0 if bars <= 20 else 90,
+    color=theme.ink,
+    zorder=5,
+    **_halo(theme),
+  )
+
+
+def _halo(theme: Theme) -> dict:
+  effect = patheffects.withStroke(linewidth=2.4, foreground=theme.ground)
+  return {"path_effects": [effect]}

@@ -7,9 +7,10 @@ noise. The noisy one stands in tables at its operating point.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
-from hybridpriv.audit.results import Results, Row
+from hybridpriv.audit.results import Measurement, Results, Row
 
 _PREFIX = {"identity": "", "project": "reduced ", "noise": "noisy reduced "}
 _NOISE = ("sigma", "scale", "noise_multiplier")
@@ -99,3 +100,31 @@ def utility(row: Row, desired: Sequence[str]):
       if found := row.utility_of(name, metric):
         return found
   return row.utility[0] if row.utility else None
+
+
+def reached(row: Row, *, attack: str, target: str) -> Measurement | None:
+  """Return what one attack reaches with one code, balanced where measured."""
+  found = {
+    m.metric: m
+    for m in row.leakage
+    if (m.attack, m.target, m.num_queries) == (attack, target, 1)
+  }
+  return found.get("balanced_accuracy") or found.get("accuracy")
+
+
+def rank_privacy(row: Row) -> Measurement | None:
+  """Return the mean rank of the true record over the number of records.
+
+  Higher is more private, and the floor is a ceiling.
+  """
+  for m in row.leakage:
+    if (m.attack, m.metric, m.num_queries) == ("rank.image", "rank", 1):
+      return dataclasses.replace(
+        m,
+        value=1 - m.value,
+        low=1 - m.high,
+        high=1 - m.low,
+        chance=1 - m.chance,
+        floor=None if m.floor is None else 1 - m.floor,
+      )
+  return None

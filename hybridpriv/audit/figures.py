@@ -1,16 +1,27 @@
-"""Pictures of an audit: the trade-off, and leakage by embedding and attack."""
+"""Pictures of an audit: the trade-off, leakage by attack, and what it costs."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from hybridpriv.audit import drawing, embeddings
 from hybridpriv.audit.drawing import Theme
 from hybridpriv.audit.results import Measurement, Row
+
+COSTS = {
+  "params": "parameters",
+  "macs": "MACs",
+  "time_ms": "time",
+  "memory_bytes": "memory",
+  "num_bytes": "bytes that leave",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,10 +56,11 @@ def trade_off(
   figure, axes = drawing.panels(lines, columns, 0.55 + 2.9 * lines, sharey=True)
   flat = [panel for line in axes for panel in line]
   for panel, target in zip(flat, targets, strict=False):
+    across = operator.methodcaller("leakage_of", target)
     for number, curve in enumerate(curves):
-      _draw_curve(panel, curve, number, target, theme)
+      draw_curve(panel, curve, number, across, theme)
     rows = [row for curve in curves for row in curve.rows]
-    _levels(panel, [row.leakage_of(target) for row in rows], theme)
+    levels(panel, [row.leakage_of(target) for row in rows], theme)
     panel.set_title(drawing.heading(target))
     panel.set_xlabel("leakage, %")
     panel.grid(alpha=0.6)
@@ -59,12 +71,12 @@ def trade_off(
     panel.remove()
   for line in axes:
     line[0].set_ylabel(f"utility ({', '.join(curves[0].desired)}), %")
-  _explain(flat[0], curves, theme)
+  explain(flat[0], curves, theme)
   figure.legend(loc="outside lower center", ncols=4)
   return figure
 
 
-def _explain(panel: Axes, curves: Sequence[Curve], theme: Theme) -> None:
+def explain(panel: Axes, curves: Sequence[Curve], theme: Theme) -> None:
   """Put what colours and marks mean into the legend."""
   for number, curve in enumerate(curves):
     panel.plot(
@@ -91,14 +103,27 @@ def _explain(panel: Axes, curves: Sequence[Curve], theme: Theme) -> None:
     )
 
 
-def _draw_curve(
-  panel: Axes, curve: Curve, number: int, target: str, theme: Theme
+def draw_curve(
+  panel: Axes,
+  curve: Curve,
+  number: int,
+  across: Callable[[Row], Measurement | None],
+  theme: Theme,
 ) -> None:
+  """Draw utility of one method against what `across` takes from its rows.
+
+  Args:
+    panel: where to draw.
+    curve: the method; rows without either number are left out.
+    number: which colour and mark.
+    across: returns a row's measurement on the horizontal axis.
+    theme: colours.
+  """
   colour, mark = theme.colour(number), drawing.mark(number)
   points = [
     (row, leak, useful)
     for row in curve.rows
-    if (leak := row.leakage_of(target))
+    if (leak := across(row))
     and (useful := embeddings.utility(row, curve.desired))
   ]
   if points:
@@ -138,7 +163,7 @@ def _draw_curve(
         zorder=4,
       )
   if curve.undefended is not None:
-    leak = curve.undefended.leakage_of(target)
+    leak = across(curve.undefended)
     useful = embeddings.utility(curve.undefended, curve.desired)
     if leak and useful:
       panel.errorbar(
@@ -184,7 +209,7 @@ def attacks(
   for panel, target in zip(flat, targets, strict=False):
     for place, row in enumerate(rows):
       _draw_attacks(panel, row, place, target, names, theme)
-    _levels(panel, [row.leakage_of(target) for row in rows], theme)
+    levels(panel, [row.leakage_of(target) for row in rows], theme)
     panel.set_title(drawing.heading(target))
     panel.set_xlabel("leakage, %")
     panel.set_yticks(range(len(rows)), [_short(row) for row in rows])
@@ -205,6 +230,44 @@ def attacks(
       label=name,
     )
   figure.legend(loc="outside lower center", ncols=min(len(names), 4))
+  return figure
+
+
+def cost(costs: Mapping[str, Mapping[str, Any]], theme: Theme) -> Figure:
+  """Draw what client halves cost, relative to the whole network.
+
+  Bytes that leave the client half can be many times those of the answer, so
+  they have a scale of their own.
+
+  Args:
+    costs: `study.cost` of results by the name of the cut.
+    theme: colours.
+  """
+  *shares, sent = COSTS
+  figure, (axes,) = drawing.panels(1, 2, 2.7, width_ratios=(len(shares), 1.35))
+  for panel, kinds, form in (
+    (axes[0], shares, lambda v: f"{100 * v:.{1 if v < 0.1 else 0}f}"),
+    (axes[1], [sent], lambda v: f"{v:,.0f}" if v >= 10 else f"{v:.2g}"),
+  ):
+    groups = [COSTS[kind] for kind in kinds]
+    places, width = drawing.places(groups, list(costs))
+    tops = [1.0]
+    for number, (cut, own) in enumerate(costs.items()):
+      for kind in kinds:
+        ratio = own["client"][kind] / own["whole"][kind]
+        place, bars = places[COSTS[kind], cut], len(costs) * len(COSTS)
+        panel.bar(place, ratio, width, color=theme.colour(number))
+        drawing.number(panel, place, ratio, form(ratio), bars, theme)
+        tops.append(ratio)
+    drawing.groups(panel, groups, max(tops))
+  axes[0].axhline(1.0, color=theme.ink, lw=0.8, ls=":", zorder=1)
+  drawing.percent(axes[0].yaxis)
+  axes[0].set_ylabel("of the whole network, %")
+  axes[1].set_ylabel("times the answer")
+  handles = [
+    Patch(color=theme.colour(i), label=cut) for i, cut in enumerate(costs)
+  ]
+  figure.legend(handles=handles, loc="outside lower center", ncols=7)
   return figure
 
 
@@ -237,8 +300,11 @@ def _short(row: Row) -> str:
   return f"{name}\n{knob[0]} {knob[1]:g}" if knob else name
 
 
-def _levels(
-  panel: Axes, measured: Sequence[Measurement | None], theme: Theme
+def levels(
+  panel: Axes,
+  measured: Sequence[Measurement | None],
+  theme: Theme,
+  names: tuple[str, str] = ("chance", "floor"),
 ) -> None:
   """Draw chance and floor; a floor that differs by row as a band."""
   found = [m for m in measured if m is not None]
@@ -246,12 +312,12 @@ def _levels(
     return
   chance = found[0].chance
   floors = [m.floor for m in found if m.floor is not None]
-  drawing.level(panel, chance, "chance", ":", theme, left=True)
+  drawing.level(panel, chance, names[0], ":", theme, left=True)
   if floors:
     low, high = min(floors), max(floors)
     if high - low > 0.005:
       panel.axvspan(low, high, color=theme.ink, alpha=0.1, lw=0)
-    drawing.level(panel, high, "floor", "--", theme, left=high < chance)
+    drawing.level(panel, high, names[1], "--", theme, left=high < chance)
   left = min([chance, *floors, *(m.low for m in found)])
   right = max([chance, *floors, *(m.high for m in found)])
   have = panel.dataLim

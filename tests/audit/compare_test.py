@@ -39,6 +39,10 @@ def test_a_study_with_failed_controls_is_marked(text):
   assert len(re.findall(r"\*\*1 FAILED\*\*", text)) == 1
 
 
+def test_studies_of_one_cut_are_not_compared_by_cut(text):
+  assert "By cut" not in text
+
+
 def test_rows_of_one_embedding_stand_together(text):
   start, end = text.index("Rows side by side"), text.index("Operating points,")
   part = text[start:end]
