@@ -1,0 +1,86 @@
+"""The picture shows the images it was given, under the right names."""
+
+import matplotlib
+import numpy as np
+import pytest
+
+from hybridpriv.audit import drawing, reconstructions
+
+RNG = np.random.default_rng(0)
+PEOPLE = RNG.uniform(size=(5, 16, 16, 3))
+ROWS = {
+  "simple": 0.9 * PEOPLE,
+  "siamese + 8 components + noise 0.5": 0.2 * PEOPLE,
+}
+CAPTIONS = {
+  "simple": reconstructions.caption(psnr=21.04, ssim=0.716, matched=0.482),
+}
+
+
+@pytest.fixture(scope="module")
+def drawn():
+  with matplotlib.rc_context(drawing.LIGHT.settings):
+    return reconstructions.figure(PEOPLE, ROWS, CAPTIONS)
+
+
+def test_each_column_is_a_person_and_each_row_an_embedding(drawn):
+  shown = [panel.images[0].get_array() for panel in drawn.axes]
+  expected = np.concatenate([PEOPLE, *ROWS.values()])
+  np.testing.assert_array_equal(np.stack(shown), expected)
+
+
+def test_rows_are_named_and_say_how_good_they_are(drawn):
+  texts = [text.get_text() for panel in drawn.axes for text in panel.texts]
+  assert texts == [
+    "original",
+    "simple\nPSNR 21.0 dB\nSSIM 0.72\nmatched 48 %",
+    "siamese + 8\ncomponents + noise\n0.5",
+  ]
+  assert reconstructions.caption(psnr=9.96, ssim=0.1).endswith("SSIM 0.10")
+
+
+@pytest.mark.parametrize("people", [1, 12])
+def test_names_keep_clear_of_images_and_of_one_another(people):
+  images = np.full((people, 8, 8, 1), 0.5)
+  rows = {f"embedding {i}": images for i in range(4)}
+  captions = dict.fromkeys(
+    rows, reconstructions.caption(psnr=11, ssim=1, matched=1)
+  )
+  made = reconstructions.figure(images, rows, captions)
+  made.draw_without_rendering()
+  texts = [t.get_window_extent() for p in made.axes for t in p.texts]
+  panels = [panel.get_window_extent() for panel in made.axes]
+  first = min(panel.x0 for panel in panels)
+  assert all(0 <= text.x0 and text.x1 < first for text in texts)
+  for above, below in zip(texts, texts[1:], strict=False):
+    assert above.y0 > below.y1
+  whole = made.bbox
+  assert texts[-1].y0 >= 0 and texts[0].y1 <= whole.y1
+  assert made.get_figwidth() == drawing.WIDTH
+  # Pixels are square, and neighbours do not overlap.
+  for panel in made.axes:
+    box = panel.get_window_extent()
+    assert box.width == pytest.approx(box.height)
+
+
+def test_grey_images_keep_their_brightness():
+  made = reconstructions.figure(
+    np.full((1, 4, 4, 1), 0.5), {"dark": np.full((1, 4, 4, 1), 0.1)}, {}
+  )
+  assert [p.images[0].get_clim() for p in made.axes] == [(0, 1)] * 2
+
+
+@pytest.mark.parametrize(
+  "rows, captions, message",
+  [
+    ({"a": PEOPLE[:4]}, {}, r"a: images \(4, 16, 16, 3\).*same people"),
+    ({"a": 255 * PEOPLE}, {}, "a: values from .* expected 0 to 1"),
+    ({"a": PEOPLE * np.nan}, {}, "a: values from nan to nan"),
+    ({"a": PEOPLE[0]}, {}, r"a: images \(16, 16, 3\); expected"),
+    ({"original": PEOPLE}, {}, "named 'original', as are the originals"),
+    ({"a": PEOPLE}, {"b": ""}, r"captions of \['b'\], but rows are \['a'\]"),
+  ],
+)
+def test_wrong_images_are_one_clear_error(rows, captions, message):
+  with pytest.raises(ValueError, match=message):
+    reconstructions.figure(PEOPLE, rows, captions)
