@@ -150,6 +150,13 @@ def get_config() -> config_dict.ConfigDict:
   c.audit.transfer.learning_rate = (3e-4, 3e-3)
   c.audit.transfer.evaluate_every = 50  # steps; the best look is kept
   c.audit.transfer.train_seeds = 1  # how many of the trained networks
+  # Decoders from codes to pictures, on the same rows, and on the first fold and
+  # trained network only; 0 steps for none.
+  c.audit.inversion = config_dict.ConfigDict()
+  c.audit.inversion.steps = 0
+  c.audit.inversion.size = 64  # pixels a side
+  c.audit.inversion.width = 0.25  # factor on the channels of the published one
+  c.audit.inversion.max_images = 4000  # that it learns from
   c.audit.floor_attacks = config_dict.ConfigDict()
   c.audit.floor_attacks.linear = {"function": "attribute.linear"}
   c.audit.floor_attacks.mlp = {"function": "attribute.mlp"}
@@ -183,6 +190,8 @@ def make_tiny(c: config_dict.ConfigDict) -> None:
   c.audit.queries = (10,)
   c.audit.transfer.steps = min(c.audit.transfer.steps, 10)
   c.audit.transfer.evaluate_every = 10
+  c.audit.inversion.steps = min(c.audit.inversion.steps, 10)
+  c.audit.inversion.size = 32
   # Compiling is most of the work here: one attack of each family.
   for name in ("mlp", "centroid"):
     del c.audit.attacks[name]

@@ -40,6 +40,7 @@ def get_config(variant: str = "full"):
   c.train.finetune.steps = 150
   c.train.evaluate_every = 100
   c.audit.transfer.steps = 300
+  c.audit.inversion.steps = 1500
   set_cut(c, "block13")
   if variant == "small":
     c.train.base.steps = 200

@@ -197,20 +197,24 @@ def network(config: Config, num_classes: int) -> Any:
 
 def weights(
   config: Config, built: Any, shape: tuple[int, ...]
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], str]:
   """Read the published weights of `config.weights`, {} if there are none.
 
   A function that has the parameters `network` or `input_shape` gets them.
+
+  Returns:
+    (variables by collection and stage, what its report says or "").
   """
   options = dict(config["weights"])
   name = options.pop("function")
   if not name:
-    return {}
+    return {}, ""
   found = function(networks, name)
   offered = {"network": built, "input_shape": shape}
   takes = inspect.signature(found).parameters
   own = {k: v for k, v in offered.items() if k in takes}
-  return call(found, {**own, **options}, "config.weights")
+  read = call(found, {**own, **options}, "config.weights")
+  return (read[0], str(read[1])) if isinstance(read, tuple) else (read, "")
 
 
 def terms(config: Config) -> tuple[list[objective.Term], dict[str, float]]:

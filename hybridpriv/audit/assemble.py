@@ -184,7 +184,7 @@ def measurement(
 def _interval_text(table: statistics.Table, attack: str, unit: str) -> str:
   """Say what was resampled: only what there is more than one of."""
   train, other = table.sum.shape[:2]
-  learns = attack and attack != "rank.image"
+  learns = attack and not attack.startswith("rank.")
   levels = [_MANY[unit]]
   levels += ["train seeds"] if train > 1 else []
   second = "attack seeds" if learns else "draws of the noise"

@@ -24,6 +24,7 @@ from hybridpriv.audit import (
   headline,
   page,
   provenance,
+  reconstructions,
   sections,
 )
 from hybridpriv.audit import results as results_lib
@@ -117,6 +118,7 @@ def _page(
     sections.ranks(results),
     sections.repeats(results),
     sections.guarantees(results),
+    reconstructions.section(results, draw("pictures")),
     page.Section("codes", "What the codes look like", tuple(draw("codes"))),
     provenance.threat(results),
     provenance.people(results),
@@ -165,6 +167,8 @@ def _draw(
       return _attacks(results, folder)
     case "codes":
       return _codes(results, workdir, folder)
+    case "pictures":
+      return _pictures(results, workdir, folder)
     case "training":
       return _training(results, workdir, folder)
   raise ValueError(f"no picture is called {what!r}")
@@ -254,6 +258,40 @@ def _codes(
       "main directions. Groups should be seen on the left, by the desired "
       "label, and not on the right, by the private one; that two directions "
       "show no groups does not mean that there are none."
+      f"{_mark_synthetic(results)}",
+    )
+  ]
+
+
+def _pictures(
+  results: Results, workdir: pathlib.Path, folder: pathlib.Path
+) -> list[page.Block]:
+  path = workdir / "audit" / "pictures.npz"
+  if not path.is_file():
+    return []
+  with np.load(path) as archive:
+    arrays = {name: archive[name] / 255 for name in archive.files}
+  by_row, captions = {}, {}
+  for row in results.rows:
+    if f"{row.name}/restored" in arrays:
+      title = embeddings.title(row)
+      by_row[title] = arrays[f"{row.name}/restored"]
+      own = {
+        m.metric: m.value
+        for m in row.leakage
+        if m.attack.startswith("inversion.")
+      }
+      captions[title] = reconstructions.caption(**own)
+  draw = functools.partial(
+    reconstructions.figure, arrays["original"], by_row, captions
+  )
+  drawing.save(lambda theme: draw(), folder, "pictures")
+  return [
+    page.Picture(
+      "pictures",
+      "Pictures of audit people, and what a decoder restores of them",
+      "One picture of some of the attacked people, and below it what a decoder "
+      "makes of its code under each embedding."
       f"{_mark_synthetic(results)}",
     )
   ]

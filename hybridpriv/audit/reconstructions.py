@@ -1,4 +1,4 @@
-"""Picture of an audit: what an attacker restores from each embedding."""
+"""What an attacker restores from each embedding, in pictures and numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hybridpriv.audit import drawing
+from hybridpriv.audit import drawing, embeddings, page, words
+from hybridpriv.audit.results import Results
 
 _NAMES = 1.35  # inches for the names at the left
 _LINE = 0.145  # inches of a line of these
@@ -85,6 +86,54 @@ def figure(
       _show(panel, image)
     _name(line[0], texts[name])
   return made
+
+
+def section(results: Results, picture: list[page.Block]) -> page.Section | None:
+  """Print what decoders restore, beside pictures of it."""
+  found = {
+    row: {m.metric: m for m in row.leakage if m.attack.startswith("inversion.")}
+    for row in results.rows
+  }
+  found = {row: own for row, own in found.items() if own}
+  if not found:
+    return None
+  first = next(iter(found.values()))
+  names = {"psnr": "PSNR", "ssim": "SSIM, in percent", "matched": "matched"}
+  metrics = [name for name in names if name in first]
+  cells = [
+    (embeddings.title(row), *(words.measured(own[name]) for name in metrics))
+    for row, own in found.items()
+  ]
+  for title, pick in (
+    ("no code: the mean picture", lambda m: m.chance),
+    ("the mean picture of the desired class", lambda m: m.floor),
+    ("the picture itself", lambda m: m.extra.get("original")),
+  ):
+    values = (pick(first[name]) for name in metrics)
+    cells.append(
+      (
+        title,
+        *(
+          words.number(first[name], value)
+          for name, value in zip(metrics, values, strict=True)
+        ),
+      )
+    )
+  return page.Section(
+    "restored",
+    "What a decoder restores",
+    (
+      *picture,
+      page.Table(
+        ("embedding", *(names[name] for name in metrics)),
+        tuple(cells),
+        "A decoder for each embedding, trained on pictures of other people and "
+        "codes with fresh noise; one trained network. Matched: how often the "
+        "nearest person to the reconstruction, as a face recognizer sees it, "
+        "is the right one. Higher is more leakage.",
+      ),
+    ),
+  )
 
 
 def _named(name: str, text: str) -> str:

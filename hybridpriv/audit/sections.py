@@ -78,7 +78,7 @@ def _by_target(rows: tuple[Row, ...], target: str) -> page.Table:
 
 def ranks(results: Results) -> page.Section | None:
   """Print the rank measures as privacy, with the ceiling they can reach."""
-  columns: dict[tuple[str, str, bool], list[Measurement | None]] = {}
+  columns: dict[tuple[str, str, str], list[Measurement | None]] = {}
   rows = [
     row
     for row in results.rows
@@ -87,22 +87,22 @@ def ranks(results: Results) -> page.Section | None:
   for row in rows:
     for m in row.leakage:
       if m.is_rank and m.num_queries == 1:
-        columns.setdefault((m.target, m.metric, _by_image(m)), [])
+        columns.setdefault((m.target, m.metric, _among(m)), [])
   if not rows:
     return None
-  for (target, metric, image), column in columns.items():
+  for (target, metric, among), column in columns.items():
     for row in rows:
       own = [
         m
         for m in row.leakage
         if (m.target, m.metric, m.num_queries) == (target, metric, 1)
-        and _by_image(m) == image
+        and _among(m) == among
       ]
       column.append(max(own, key=_strength, default=None))
   header = [
     f"{'log-rank' if metric == 'log_rank' else 'rank'}, "
-    + (f"record ({target})" if image else target)
-    for target, metric, image in columns
+    + (among or target).format(target)
+    for target, metric, among in columns
   ]
   cells = [
     (
@@ -122,8 +122,10 @@ def ranks(results: Results) -> page.Section | None:
         "they are: mean rank divided by the number of candidates, or mean "
         "log-rank divided by its logarithm. Here **higher is more private**. "
         "The ceiling is what a code would reach that tells the desired label "
-        "and nothing else: the class mix allows no more. Candidates are the "
-        "records of all audit people, or the people."
+        "and nothing else: the class mix allows no more. For a record, and for "
+        "a person by records, the clean codes of all records are given, the "
+        "true one among them; otherwise candidates are people, and the "
+        "attacker has codes of a gallery only."
       ),
       page.Table(
         ("embedding", *header),
@@ -134,8 +136,10 @@ def ranks(results: Results) -> page.Section | None:
   )
 
 
-def _by_image(m: Measurement) -> bool:
-  return m.attack.startswith("rank.")
+def _among(m: Measurement) -> str:
+  """Say what the candidates of a rank measure are, "" for a trained attack."""
+  names = {"rank.image": "record ({})", "rank.person": "{}, by records"}
+  return names.get(m.attack, "")
 
 
 def _strength(m: Measurement) -> float:
@@ -332,8 +336,8 @@ def all_rows(results: Results) -> page.Section:
           m.metric.replace("_", " "),
           str(m.num_queries),
           words.measured(m),
-          words.share(m.chance),
-          words.share(m.floor),
+          words.number(m, m.chance),
+          words.number(m, m.floor),
           page.Badge("worst", "mark") if id(m) in headline else "",
         )
       )

@@ -27,9 +27,20 @@ def between(low: float, high: float) -> str:
   return f"[{share(low)}, {share(high)}]"
 
 
+def number(m: Measurement, value: float | None) -> str:
+  """Print a value of a measurement: decibels, or percent."""
+  if m.metric == "psnr":
+    return NONE if value is None else f"{value:.1f} dB"
+  return share(value)
+
+
 def measured(m: Measurement | None) -> str:
-  """Print a measurement with its limits, in percent."""
-  return NONE if m is None else f"{share(m.value)} {between(m.low, m.high)}"
+  """Print a measurement with its limits, in percent or decibels."""
+  if m is None:
+    return NONE
+  if m.metric == "psnr":
+    return f"{number(m, m.value)} [{m.low:.1f}, {m.high:.1f}]"
+  return f"{share(m.value)} {between(m.low, m.high)}"
 
 
 def stated(m: Measurement) -> str:

@@ -119,7 +119,7 @@ class _Restore(nn.Module):
 
 def dpfe(
   *,
-  function: str,
+  inner: str,
   after: str,
   k: int = 10,
   num_classes: int,
@@ -134,30 +134,30 @@ def dpfe(
   `from_projection` starts it as a PCA.
 
   Args:
-    function: builds the network, "module.function" in `networks`.
+    inner: builds the network, "module.function" in `networks`.
     after: its stage whose output becomes narrow.
     k: number of values of the private feature.
     num_classes: number of logits.
     dtype: compute type, "float32" or "bfloat16".
-    **knobs: further arguments of `function`.
+    **knobs: further arguments of `inner`.
 
   Returns:
     The network.
 
   Raises:
-    ValueError: `function` is unknown or does not take the knobs; `after` is no
+    ValueError: `inner` is unknown or does not take the knobs; `after` is no
       stage before its last.
 
   References:
     Osia et al., arXiv 1802.03151 (DPFE), as coded by its authors; there the
     network is another one, and k is 10.
   """
-  module, _, name = function.rpartition(".")
+  module, _, name = inner.rpartition(".")
   try:
     build = getattr(importlib.import_module(f"{_PACKAGE}.{module}"), name)
   except (ModuleNotFoundError, AttributeError) as error:
     raise ValueError(
-      f"function={function!r}; expected 'module.function' in {_PACKAGE}, as in"
+      f"inner={inner!r}; expected 'module.function' in {_PACKAGE}, as in"
       " 'resnet.resnet18'."
     ) from error
   knobs = {**knobs, "num_classes": num_classes, "dtype": dtype}
@@ -165,7 +165,7 @@ def dpfe(
     inspect.signature(build).bind(**knobs)
   except TypeError as error:
     raise ValueError(
-      f"{function}: {error}. It takes {inspect.signature(build)}."
+      f"{inner}: {error}. It takes {inspect.signature(build)}."
     ) from None
   return Bottleneck(
     inner=build(**knobs), after=after, k=k, num_classes=num_classes, dtype=dtype

@@ -10,7 +10,15 @@ import tqdm
 from hybridpriv import build
 from hybridpriv.attacks import attack as attack_lib
 from hybridpriv.audit import controls, engine, problems
-from hybridpriv.study import fitting, parts, results, transfer, victims, workdir
+from hybridpriv.study import (
+  fitting,
+  inverting,
+  parts,
+  results,
+  transfer,
+  victims,
+  workdir,
+)
 from hybridpriv.study.results import Outcomes
 from hybridpriv.study.setup import Setup, key
 from hybridpriv.train import state as state_lib
@@ -74,7 +82,15 @@ def run(setup: Setup, command: str) -> None:
   outcomes = _run_all(setup, tasks, [*asked, *mixed])
   found, floor, judged = _sort(tasks, outcomes, len(asked))
   found |= transfer.run(setup, rows, asked)
-  report, saved = results.draw_up(setup, rows, sent, asked, found, floor)
+  report, saved = results.draw_up(
+    setup,
+    rows,
+    sent,
+    asked,
+    found,
+    floor,
+    inverting.run(setup, rows, asked),
+  )
   report["controls"], more = results.controls(setup, asked, judged)
   report["study"]["command"] = command
   folder = setup.folder / "audit"

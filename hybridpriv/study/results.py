@@ -6,14 +6,19 @@ from typing import Any
 import numpy as np
 
 from hybridpriv import build
-from hybridpriv.attacks import rank
 from hybridpriv.audit import assemble, engine, problems, statistics
-from hybridpriv.study import comparisons, fitting, provenance, victims
+from hybridpriv.study import (
+  comparisons,
+  fitting,
+  measures,
+  provenance,
+  victims,
+)
+from hybridpriv.study.measures import Measured
 from hybridpriv.study.setup import Setup
 
 Outcomes = dict[tuple[Any, int], engine.Outcome]
 Tables = dict[str, statistics.Table]
-Measured = tuple[dict[str, Any], statistics.Table]
 
 # Controls and what is expected of their leakage.
 CONTROLS = {
@@ -70,11 +75,6 @@ def _floor(
   return {m: (statistics.value(t), source) for m, t in tables.items()}
 
 
-def _unit(setup: Setup) -> str:
-  """Say what an interval counts as one."""
-  return "sample" if setup.data.identity is None else "person"
-
-
 def _auxiliary(setup: Setup, question: assemble.Question) -> str:
   if question.kind == "identity":
     return "a gallery of each audit person: labelled samples of the same people"
@@ -90,6 +90,7 @@ def draw_up(
   asked: Sequence[problems.Problem],
   found: Mapping[tuple[str, int], Outcomes],
   floor: Mapping[str, Outcomes],
+  restored: Mapping[str, Sequence[Measured]],
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
   """Draw up study, rows and comparisons, and the arrays behind them.
 
@@ -100,6 +101,7 @@ def draw_up(
     asked: all problems.
     found: outcomes by (attack, number of queries).
     floor: outcomes of attacks on the desired label and the cloud's answer.
+    restored: measurements of visual inversion by row name.
 
   Returns:
     (contents of results.json without controls, arrays of values.npz).
@@ -112,7 +114,7 @@ def draw_up(
   listed: list[dict[str, Any]] = []
   tables: dict[tuple[str, str, int], statistics.Table] = {}
   for r, row in enumerate(rows):
-    utility = _utility(setup, sent, row.name, validation[row.name])
+    utility = measures.utility(setup, sent, row.name, validation[row.name])
     leakage: list[Measured] = []
     for question in asking:
       floors = _floor(setup, question, asked, floor, row.name)
@@ -134,7 +136,7 @@ def draw_up(
                 floor=value,
                 floor_of=source,
                 auxiliary=_auxiliary(setup, question),
-                unit=_unit(setup),
+                unit=measures.unit(setup),
                 num_queries=num,
                 validation=score,
                 knobs=knobs,
@@ -142,7 +144,10 @@ def draw_up(
               table,
             )
           )
-    leakage.append(_rank_row(setup, sent, row.name))
+    leakage += [
+      *restored.get(row.name, ()),
+      *measures.ranks(setup, sent, row.name),
+    ]
     for kind, pairs in (("utility", utility), ("leakage", leakage)):
       for i, (_, table) in enumerate(pairs):
         saved |= _arrays(setup, f"rows/{r}/{kind}/{i}", table)
@@ -189,101 +194,6 @@ def _arrays(
     f"{name}/count": table.count,
     f"{name}/people": people,
   }
-
-
-def _utility(
-  setup: Setup,
-  sent: Mapping[Any, Mapping[str, victims.Sent]],
-  row: str,
-  validation: Mapping[str, Any],
-) -> list[Measured]:
-  """Measure right answers on test people, noise drawn afresh."""
-  found = []
-  folds = range(len(setup.folds))
-  index = np.concatenate([setup.folds[f].test for f in folds])
-  for desired in setup.roles.desired:
-    label = setup.data.labels[desired][index]
-    known = label >= 0
-    right = np.stack(
-      [
-        np.concatenate(
-          [sent[f, seed][row].right[desired] for f in folds], axis=1
-        )
-        for seed in range(setup.config["train"]["seeds"])
-      ]
-    )[..., known].astype(np.float64)
-    person = setup.data.person[index][known]
-    num = len(setup.data.classes[desired])
-    counts = np.bincount(label[known], minlength=num)
-    made = {
-      "balanced_accuracy": (
-        statistics.tabulate(right, label[known], person, num),
-        1 / np.sum(counts > 0),
-      ),
-      "accuracy": (
-        statistics.tabulate(right, None, person),
-        counts.max() / counts.sum(),
-      ),
-    }
-    for metric, (table, chance) in made.items():
-      found.append(
-        (
-          assemble.measurement(
-            target=desired,
-            attack="",
-            metric=metric,
-            table=table,
-            chance=float(chance),
-            floor=float(chance),
-            floor_of="chance",
-            auxiliary="none: right answers on what the network never saw",
-            unit=_unit(setup),
-            validation=validation["validation_utility"],
-          ),
-          table,
-        )
-      )
-  return found
-
-
-def _rank_row(
-  setup: Setup, sent: Mapping[Any, Mapping[str, victims.Sent]], row: str
-) -> Measured:
-  """Measure the rank of the true record among all audit samples."""
-  folds = range(len(setup.folds))
-  desired = setup.data.labels[setup.roles.desired[0]]
-  sizes = [len(setup.folds[f].audit) for f in folds]
-  share = np.asarray(sizes) / np.sum(sizes)
-  value = np.stack(
-    [
-      np.concatenate(
-        [1 - sent[f, seed][row].rank / sizes[f] for f in folds], axis=1
-      )
-      for seed in range(setup.config["train"]["seeds"])
-    ]
-  )
-  person = np.concatenate(
-    [setup.data.person[setup.folds[f].audit] for f in folds]
-  )
-  table = statistics.tabulate(np.clip(value, 0, 1), None, person)
-  ceilings = [rank.ceiling(desired[setup.folds[f].audit]) for f in folds]
-  chances = [1 - (n + 1) / (2 * n) for n in sizes]
-  return (
-    assemble.measurement(
-      target=setup.data.identity or "sample",
-      attack="rank.image",
-      metric="rank",
-      table=table,
-      chance=float(share @ chances),
-      floor=float(1 - share @ ceilings),
-      floor_of="desired label",
-      auxiliary="the clean codes of all candidates, the true one among them",
-      unit=_unit(setup),
-      validation=statistics.value(table),
-      knobs={},
-    ),
-    table,
-  )
 
 
 def _questions(
@@ -336,7 +246,7 @@ def controls(
           floor=chance,
           floor_of="chance",
           auxiliary=_auxiliary(setup, question),
-          unit=_unit(setup),
+          unit=measures.unit(setup),
           validation=score,
           knobs=knobs,
         )

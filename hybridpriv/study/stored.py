@@ -43,7 +43,11 @@ def features_of(
   shape = tuple(setup.config["input_shape"]) or setup.data.inputs.shape[1:]
   prefix, _ = staged.split_variables(variables, network, start)
   folder = pathlib.Path(setup.config["features"] or setup.folder / "features")
-  own = hashlib.sha256(repr((network, start, shape)).encode())
+  run = compiled.stages(network, shape, None, start)
+  example = setup.data.inputs[:1]
+  # The program itself, so that networks with a prefix in common share it.
+  program = jax.make_jaxpr(run)(prefix, constants, example)
+  own = hashlib.sha256(str(program).encode())
   own.update(_digest(setup.data))
   for place, leaf in jax.tree_util.tree_leaves_with_path((prefix, constants)):
     own.update(jax.tree_util.keystr(place).encode())
@@ -51,7 +55,6 @@ def features_of(
   name = own.hexdigest()[:16]
   path = folder / f"{start}-{name}.npy"
   if not path.exists():
-    run = compiled.stages(network, shape, None, start)
     found = features.compute(
       lambda x: run(prefix, constants, x),
       setup.data.inputs,

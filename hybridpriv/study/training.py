@@ -207,7 +207,7 @@ def _initialise(
     key(setup, fold, seed, "base"),
     knobs=build.terms(setup.config)[1],
     constants=constants(setup, fold),
-    weights=weights.published(setup),
+    weights=weights.published(setup, fold),
   )
 
 

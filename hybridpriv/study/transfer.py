@@ -222,7 +222,9 @@ def _start(
 ) -> state_lib.TrainState:
   """Start from a recognition network, with a last stage drawn afresh."""
   *_, last = spec.network.stage_names()
-  known = weights.published(setup) or training.trained_base(setup, fold, seed)
+  known = weights.published(setup, fold) or training.trained_base(
+    setup, fold, seed
+  )
   known = {
     collection: {name: v for name, v in stages.items() if name != last}
     for collection, stages in known.items()

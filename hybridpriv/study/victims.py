@@ -30,7 +30,8 @@ class Sent(NamedTuple):
     answers: the cloud's logits on audit samples [n, draws, classes].
     right: right answers on test samples, by desired label [draws, n'].
     num_bytes: bytes of a code on the wire.
-    rank: rank of every audit sample among all, by draw [draws, n].
+    rank: rank of every audit sample among all ("rank.image"), and of every
+      person among all ("rank.person"), by draw [draws, n].
     example: codes of the audit samples as sent, one draw [n, ...].
   """
 
@@ -40,7 +41,7 @@ class Sent(NamedTuple):
   answers: np.ndarray
   right: Mapping[str, np.ndarray]
   num_bytes: int
-  rank: np.ndarray
+  rank: Mapping[str, np.ndarray]
   example: np.ndarray
 
 
@@ -85,27 +86,33 @@ def send(
         for d in setup.roles.desired
       },
       num_bytes=drawn[0][0].nbytes,
-      rank=np.stack([_rank(code, clean, suffix_law) for code in drawn]),
+      rank=_ranks(drawn, clean, suffix_law, setup.data.person[parts.audit]),
       example=drawn[0],
     )
   return found
 
 
-def _rank(code: np.ndarray, clean: np.ndarray, law: Any) -> np.ndarray:
+def _ranks(
+  drawn: Sequence[np.ndarray], clean: np.ndarray, law: Any, person: np.ndarray
+) -> dict[str, np.ndarray]:
   """Rank by likelihood: by distance once the noise is made isotropic."""
+  std = float(np.sqrt(sum(float(s["std"]) ** 2 for s in law if "std" in s)))
   if any("factor" in state for state in law):
     size = clean[0].size
-    covariance = np.zeros((size, size))
+    covariance = np.eye(size) * std**2
     for state in law:
       if "factor" in state:
         covariance += np.asarray(state["factor"] @ state["factor"].T)
-      else:
-        covariance += np.eye(size) * float(state["std"]) ** 2
     values, vectors = np.linalg.eigh(covariance)
-    values = np.maximum(values, 1e-9 * values.max())
+    values = np.maximum(values, 1e-9 * max(values.max(), 1e-30))
     root = (vectors / np.sqrt(values)) @ vectors.T
-    code, clean = code @ root, clean @ root
-  return rank.by_distance(code, clean)
+    drawn, clean, std = [code @ root for code in drawn], clean @ root, 1.0
+  return {
+    "rank.image": np.stack([rank.by_distance(code, clean) for code in drawn]),
+    "rank.person": np.stack(
+      [rank.by_person(code, clean, person, std=std) for code in drawn]
+    ),
+  }
 
 
 # (name, codes of the audit samples, state of the random part, random part)

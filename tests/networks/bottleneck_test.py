@@ -12,7 +12,7 @@ from hybridpriv.networks import bottleneck, sensor, staged
 
 def narrow(after="conv3", k=3, **knobs):
   return bottleneck.dpfe(
-    function="sensor.sensor",
+    inner="sensor.sensor",
     after=after,
     k=k,
     num_classes=2,
@@ -131,7 +131,7 @@ def test_in_training_the_private_feature_is_standardised_over_the_batch():
 
 def test_the_recognizer_keeps_its_stages_and_variables():
   network = bottleneck.dpfe(
-    function="dlib.resnet29_dlib", after="block13", num_classes=2
+    inner="dlib.resnet29_dlib", after="block13", num_classes=2
   )
   names = network.stage_names()
   at = names.index("block13")
@@ -157,7 +157,7 @@ def test_a_waist_that_cannot_be_is_refused():
   with pytest.raises(ValueError, match="k=0"):
     narrow(k=0)
   with pytest.raises(ValueError, match="'sensor.resnet'.*'module.function'"):
-    bottleneck.dpfe(function="sensor.resnet", after="conv1", num_classes=2)
+    bottleneck.dpfe(inner="sensor.resnet", after="conv1", num_classes=2)
   with pytest.raises(ValueError, match="sensor.sensor.*depth.*It takes"):
     narrow(depth=3)
   with pytest.raises(ValueError, match="'private', 'restore'.*already"):

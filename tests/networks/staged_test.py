@@ -48,7 +48,7 @@ NETWORKS = {
   "own": (Own(num_classes=3), (5,)),
   "dpfe": (
     bottleneck.dpfe(
-      function="sensor.sensor",
+      inner="sensor.sensor",
       after="pool2",
       k=4,
       num_classes=3,

@@ -1,0 +1,293 @@
+"""Visual inversion: a decoder for each embedding, and what it restores.
+
+A decoder learns from codes of task-train people, stops by those of
+task-validation people, and restores the attacked samples of the audit people
+from codes as they are sent.  Judged by error, structural similarity and, where
+the recognizer is installed, whether it still finds the right person.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+
+from hybridpriv import build
+from hybridpriv.attacks import attack as attack_lib
+from hybridpriv.attacks import inversion
+from hybridpriv.audit import assemble, problems, statistics
+from hybridpriv.networks import decoders, dlib, pretrained
+from hybridpriv.privatizers import privatizer as privatizer_lib
+from hybridpriv.study import fitting, parts, training, workdir
+from hybridpriv.study.setup import Setup, key
+from hybridpriv.train import augment, features
+
+ATTACK = "inversion.decoder"
+PEAK_DB = 60.0  # decibels that a table of scores in [0, 1] can hold
+_SHOWN = 8  # people in the figure
+_SIDE = 150  # pixels that the recognizer takes
+
+Measured = list[tuple[dict[str, Any], statistics.Table]]
+
+
+def run(
+  setup: Setup, rows: Sequence[build.Row], asked: Sequence[problems.Problem]
+) -> dict[str, Measured]:
+  """Invert the paper's embeddings, noisy ones at their operating points.
+
+  Args:
+    setup: the study; `config.audit.inversion` says how large and how long.
+    rows: all defences.
+    asked: all problems; the one on identity says which samples are attacked
+      and which are the recognizer's gallery.
+
+  Returns:
+    Measurements with their tables, by name of the row; {} if not asked for.
+
+  Raises:
+    ValueError: if the samples are no images, or nobody is to be identified.
+  """
+  options = setup.config["audit"]["inversion"]
+  if not options["steps"]:
+    return {}
+  identity = [p for p in asked if p.kind == "identity" and "(" not in p.target]
+  if setup.data.kind != "image" or not identity:
+    raise ValueError(
+      "config.audit.inversion restores pictures of people: it needs images, and"
+      " the person among the private labels; set its steps to 0"
+    )
+  problem = identity[0]  # of the first fold
+  size = options["size"]
+  chosen = fitting.read_rows(setup)
+  parts_of = setup.folds[problem.fold]
+  rng = np.random.default_rng(setup.config["seed"])
+  own = rng.permutation(parts_of.train)[: options["max_images"]]
+  index = np.sort(np.concatenate([own, parts_of.validation]))
+  learn = np.flatnonzero(np.isin(index, own))
+  held_out = np.flatnonzero(~np.isin(index, own))
+  images = pictures(setup, index, size)
+  test = np.flatnonzero((problem.role == problems.TEST) & (problem.label >= 0))
+  gallery = np.flatnonzero(
+    (problem.role == problems.TRAIN) & (problem.label >= 0)
+  )
+  truth = pictures(setup, parts_of.audit[test], size)
+  judge = _judge()
+  found: dict[str, dict[str, np.ndarray]] = {}
+  selected = [row for row in rows if chosen[row.name]["selected"]]
+  for row in tqdm.tqdm(
+    selected, desc="inversion", leave=False, disable=None, unit="row"
+  ):
+    found[row.name] = _restored(
+      setup, row, problem.fold, index, learn, held_out, images, test
+    )
+  gallery_codes = judge(pictures(setup, parts_of.audit[gallery], size))
+  label = problem.label
+
+  def scores(restored: np.ndarray) -> dict[str, np.ndarray]:
+    result = {
+      "psnr": np.clip(
+        _batched(inversion.psnr, restored, truth) / PEAK_DB, 0, 1
+      ),
+      "ssim": np.clip(_batched(inversion.ssim, restored, truth), 0, 1),
+    }
+    if gallery_codes is not None:
+      result["matched"] = inversion.matched(
+        judge(restored), gallery_codes, label[gallery], label[test]
+      )
+    return result
+
+  desired = setup.data.labels[setup.roles.desired[0]]
+  seen = setup.data.person[parts_of.audit[test]]
+  mean = images[learn].mean(axis=0)
+  by_class = {
+    c: images[learn][desired[index[learn]] == c].mean(axis=0)
+    for c in np.unique(desired[index[learn]])
+  }
+  guesses = np.stack(
+    [by_class.get(c, mean) for c in desired[parts_of.audit[test]]]
+  )
+  references = {
+    "chance": scores(np.broadcast_to(mean, truth.shape).copy()),
+    "floor": scores(guesses),
+    "original": scores(truth),
+  }
+  made = {
+    name: [
+      _measure(setup, metric, value, label[test], seen, references)
+      for metric, value in scores(own_found["restored"]).items()
+    ]
+    for name, own_found in found.items()
+  }
+  _keep(setup, problem, test, truth, found)
+  return made
+
+
+def pictures(setup: Setup, index: np.ndarray, size: int) -> np.ndarray:
+  """Give what the network sees of samples, 0 to 1, [n, size, size, c]."""
+  shape = tuple(setup.config["input_shape"]) or setup.data.inputs.shape[1:]
+
+  @jax.jit
+  def cut(x: jax.Array) -> jax.Array:
+    x = augment.centre(x, shape=shape).astype(jnp.float32) / 255
+    whole = (x.shape[0], size, size, x.shape[-1])
+    return jnp.clip(jax.image.resize(x, whole, "linear"), 0, 1)
+
+  return features.compute(cut, setup.data.inputs, index)
+
+
+def _batched(measure: Any, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """Apply a measure of image pairs in batches of one shape."""
+  both = np.concatenate([a, b], axis=-1)
+  channels = a.shape[-1]
+  run = jax.jit(lambda x: measure(x[..., :channels], x[..., channels:]))
+  return features.compute(run, both, np.arange(len(both)))
+
+
+def _judge() -> Any:
+  """Make the function from images to embeddings of the published recognizer.
+
+  Without its weights it gives None.
+  """
+  try:
+    variables = pretrained.resnet29_dlib()
+  except ValueError:
+    return lambda images: None
+  network = dlib.resnet29_dlib(num_classes=128)
+
+  @jax.jit
+  def embed(x: jax.Array) -> jax.Array:
+    x = jax.image.resize(x, (len(x), _SIDE, _SIDE, 3), "linear")
+    mean = jnp.asarray(dlib.MEAN)[None, None, None]
+    return network.apply(variables, (255 * x - mean) / dlib.SCALE, train=False)[
+      0
+    ]
+
+  return lambda images: features.compute(
+    embed, images, np.arange(len(images)), name="recognizer"
+  )
+
+
+def _restored(
+  setup: Setup,
+  row: build.Row,
+  fold: int,
+  index: np.ndarray,
+  learn: np.ndarray,
+  held_out: np.ndarray,
+  images: np.ndarray,
+  test: np.ndarray,
+) -> dict[str, np.ndarray]:
+  """Train the decoder of one embedding, or read what it restored."""
+  options = setup.config["audit"]["inversion"]
+  trial = training.chosen(setup)[fold][row.training]["chosen"]
+  system = fitting.load_system(setup, fold, 0, trial)
+  law = fitting.read_law(setup, fold, 0, row)
+  prefix, suffix = privatizer_lib.split_random(row.privatizer)
+  prefix_law, suffix_law = privatizer_lib.split_state(row.privatizer, law)
+  root = key(setup, fold, 0, f"{ATTACK} {row.name}")
+
+  def clean(at: np.ndarray) -> np.ndarray:
+    feature = jnp.asarray(system.features(at))
+    return np.asarray(prefix.encode(prefix_law, root, feature))
+
+  audit = setup.folds[fold].audit[test]
+  codes, attacked = clean(index), clean(audit)
+  name = parts.digest(
+    (ATTACK, row.name, sorted(options.items())),
+    (codes, attacked, suffix_law, index),
+  )
+  path = setup.folder / "audit" / "parts" / f"{name}-images.npz"
+  if not path.exists():
+    victim = attack_lib.Victim(
+      codes=jnp.asarray(codes)[None],
+      law=jax.tree.map(lambda x: jnp.asarray(x)[None], suffix_law),
+      which=jnp.zeros([], jnp.int32),
+      rows=jnp.arange(len(codes)),
+      noise=suffix,
+    )
+    decoder = decoders.up_convolutional(
+      size=options["size"],
+      channels=images.shape[-1],
+      width=options["width"],
+    )
+    attacker = inversion.train(
+      root,
+      jax.tree_util.Partial(attack_lib.Victim.sample, victim),
+      images,
+      network=decoder,
+      index=learn,
+      held_out=held_out,
+      steps=options["steps"],
+      name=row.name,
+    )
+    sent = np.asarray(
+      suffix.encode(
+        suffix_law, jax.random.fold_in(root, 1), jnp.asarray(attacked)
+      )
+    )
+    restored = features.compute(
+      functools.partial(inversion.reconstruct, attacker),
+      sent,
+      np.arange(len(sent)),
+    )
+    pixels = np.round(255 * restored).astype(np.uint8)
+    workdir.write_arrays(path, {"restored": pixels})
+  with np.load(path) as saved:
+    return {"restored": saved["restored"].astype(np.float32) / 255}
+
+
+def _measure(
+  setup: Setup,
+  metric: str,
+  value: np.ndarray,
+  label: np.ndarray,
+  person: np.ndarray,
+  references: Mapping[str, Mapping[str, np.ndarray]],
+) -> tuple[dict[str, Any], statistics.Table]:
+  """Make a measurement; a person counts once, and decibels are decibels."""
+  num = int(label.max()) + 1
+  table = statistics.tabulate(value[None, None], label, person, num)
+
+  def mean(name: str) -> float:
+    other = references[name][metric][None, None]
+    return statistics.value(statistics.tabulate(other, label, person, num))
+
+  own = assemble.measurement(
+    target=str(setup.data.identity) if metric == "matched" else "picture",
+    attack=ATTACK,
+    metric=metric,
+    table=table,
+    chance=mean("chance"),
+    floor=mean("floor"),
+    floor_of="mean image of the desired class",
+    auxiliary="pictures of task-train people with their codes",
+    validation=None,
+    original=mean("original"),
+  )
+  if metric == "psnr":
+    for name in ("value", "low", "high", "chance", "floor", "original"):
+      own[name] *= PEAK_DB
+  return own, table
+
+
+def _keep(
+  setup: Setup,
+  problem: problems.Problem,
+  test: np.ndarray,
+  truth: np.ndarray,
+  found: Mapping[str, Mapping[str, np.ndarray]],
+) -> None:
+  """Keep one picture of some people, and what was made of it, for the card."""
+  people, first = np.unique(problem.label[test], return_index=True)
+  rng = np.random.default_rng(setup.config["seed"])
+  shown = np.sort(first[rng.permutation(len(people))[:_SHOWN]])
+
+  def pixels(x: np.ndarray) -> np.ndarray:
+    return np.round(255 * x[shown]).astype(np.uint8)
+
+  arrays = {"original": pixels(truth)}
+  arrays |= {f"{n}/restored": pixels(v["restored"]) for n, v in found.items()}
+  workdir.write_arrays(setup.folder / "audit" / "pictures.npz", arrays)
