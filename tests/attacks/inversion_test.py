@@ -98,6 +98,27 @@ def test_a_linear_decoder_restores_what_least_squares_does():
   assert found.min() == 0 and found.max() == 1
 
 
+def test_components_that_are_all_but_silent_do_not_drown_the_others():
+  main = np.linalg.svd(IMAGES.reshape(NUM, -1), full_matrices=False)[0][:, :9]
+  silent = 0.01 * main.std() * RNG.normal(size=(NUM, 150))
+  codes = np.concatenate([main, silent], axis=1).astype("f4")
+  found = {}
+  for whitening in (0.0, 0.5, 1.0):
+    attacker = train(
+      codes,
+      sample=lambda codes, key, index: codes[index],
+      whitening=whitening,
+      learning_rate=0.01,
+      look_every=20,
+    )
+    found[whitening] = gain(attacker, codes)
+    spread = codes[INDEX].std(axis=0)
+    expected = spread**whitening * spread.max() ** (1 - whitening)
+    np.testing.assert_allclose(attacker.std, expected, rtol=1e-3)
+  assert found[0.0] > found[1.0] + 3, found
+  assert found[0.5] > found[1.0], found
+
+
 def test_two_victims_of_one_shape_share_the_programs():
   traced = []
 
@@ -132,6 +153,7 @@ def test_it_attacks_a_victim_of_the_audit():
     index=INDEX,
     held_out=HELD,
     steps=1,
+    whitening=1.0,
   )
   own = codes[1, ::-1][:OWN]
   np.testing.assert_allclose(attacker.mean, own.mean(axis=0), atol=0.5)
