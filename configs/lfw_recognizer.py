@@ -15,6 +15,9 @@ from hybridpriv.networks import dlib
 
 # Principal components by cut, as published for conv5_1, conv5_2 and conv5_3.
 COMPONENTS = {"block11": 8, "block12": 6, "block13": 4}
+# Square roots of the published grid of variances. There they are in raw units of
+# one network; here in those of the code's spread (config.privatizers.noise).
+SIGMAS = (0.01, 0.1, 0.32, 0.5, 0.71, 0.89, 1.0, 1.41, 2.0, 3.0)
 
 
 def get_config(variant: str = "full"):
@@ -37,14 +40,16 @@ def get_config(variant: str = "full"):
   c.train.base.augment = ""
   c.train.base.optimizer.learning_rate = 1e-3
   c.train.base.optimizer.warmup_steps = 50
-  c.train.finetune.steps = 150
+  c.train.finetune.steps = 100
   c.train.evaluate_every = 100
-  c.audit.transfer.steps = 300
+  c.privatizers.noise.sigma = SIGMAS
+  c.audit.draws = 2  # times five attackers
+  c.audit.transfer.steps = 200
   c.audit.inversion.steps = 1500
   set_cut(c, "block13")
   if variant == "small":
-    c.train.base.steps = 200
-    c.privatizers.noise.sigma = (0.3, 0.7, 1.0, 1.5, 2.0, 3.0)
+    c.train.base.steps = 150
+    c.privatizers.noise.sigma = SIGMAS[2::2]
   if variant == "tiny":
     c.data.size = 103
     c.data.crop = 0

@@ -90,19 +90,21 @@ def figure(
 
 def section(results: Results, picture: list[page.Block]) -> page.Section | None:
   """Print what decoders restore, beside pictures of it."""
-  found = {
-    row: {m.metric: m for m in row.leakage if m.attack.startswith("inversion.")}
-    for row in results.rows
-  }
-  found = {row: own for row, own in found.items() if own}
+  found = []
+  for row in results.rows:
+    own = {
+      m.metric: m for m in row.leakage if m.attack.startswith("inversion.")
+    }
+    if own:
+      found.append((row, own))
   if not found:
     return None
-  first = next(iter(found.values()))
+  first = found[0][1]
   names = {"psnr": "PSNR", "ssim": "SSIM, in percent", "matched": "matched"}
   metrics = [name for name in names if name in first]
   cells = [
     (embeddings.title(row), *(words.measured(own[name]) for name in metrics))
-    for row, own in found.items()
+    for row, own in found
   ]
   for title, pick in (
     ("no code: the mean picture", lambda m: m.chance),
