@@ -15,8 +15,8 @@ from hybridpriv.networks import dlib
 
 # Principal components by cut, as published for conv5_1, conv5_2 and conv5_3.
 COMPONENTS = {"block11": 8, "block12": 6, "block13": 4}
-# Square roots of the published grid of variances. There they are in raw units of
-# one network; here in those of the code's spread (config.privatizers.noise).
+# Square roots of the published grid of variances. There they are in raw units
+# of one network; here in those of the code's spread.
 SIGMAS = (0.01, 0.1, 0.32, 0.5, 0.71, 0.89, 1.0, 1.41, 2.0, 3.0)
 
 

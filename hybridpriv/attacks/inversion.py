@@ -108,7 +108,7 @@ def train(
   look_key, step_key, init_key, order_key = jax.random.split(key, 4)
   places = np.arange(len(images))
   own = features.compute(
-    lambda chosen: _draw(sample, look_key, chosen), places, np.asarray(index)
+    lambda chosen: draw(sample, look_key, chosen), places, np.asarray(index)
   )
   share = np.bincount(index, minlength=len(images)) / len(index)
   params = jax.jit(network.init)(init_key, jnp.asarray(own[:1]))["params"]
@@ -144,19 +144,19 @@ def train(
     )
     if number % look_every and number != steps:
       continue
-    error = _look(
+    now = error(
       attacker, sample, jax.random.fold_in(look_key, number), images, held_out
     )
-    bar.set_postfix(error=error, lowest=lowest)
-    if not np.isfinite(error):
+    bar.set_postfix(error=now, lowest=lowest)
+    if not np.isfinite(now):
       raise loop.Diverged(
-        f"inversion {name}: the error on held-out images is {error} at step"
+        f"inversion {name}: the error on held-out images is {now} at step"
         f" {number}; lower learning_rate={learning_rate}"
       )
     since += 1
-    if error < lowest:
+    if now < lowest:
       # The step gives its arguments away.
-      best, lowest, since = jax.tree.map(jnp.copy, attacker), error, 0
+      best, lowest, since = jax.tree.map(jnp.copy, attacker), now, 0
     if since >= patience:
       break
   bar.close()
@@ -207,7 +207,7 @@ def _step(
 
 
 @jax.jit
-def _draw(
+def draw(
   sample: Callable[..., jax.Array], key: jax.Array, index: jax.Array
 ) -> jax.Array:
   """Draw codes [b, d], with noise of their own in every batch."""
@@ -218,17 +218,25 @@ def _draw(
 _measure = jax.jit(_errors)
 
 
-def _look(
+def error(
   attacker: Inverter,
   sample: Callable[..., jax.Array],
   key: jax.Array,
   images: np.ndarray,
   held_out: np.ndarray,
 ) -> float:
-  """Compute the mean squared error on held-out images."""
+  """Compute the mean squared error on held-out images, with fresh noise.
+
+  Args:
+    attacker: who restores them.
+    sample: as in `train`.
+    key: typed key.
+    images: [n, s, s, c].
+    held_out: places of those that count.
+  """
 
   def one(chosen: np.ndarray) -> jax.Array:
-    return _measure(attacker, _draw(sample, key, chosen), images[chosen])
+    return _measure(attacker, draw(sample, key, chosen), images[chosen])
 
   places = np.arange(len(images))
   return float(features.compute(one, places, held_out, batch_size=64).mean())

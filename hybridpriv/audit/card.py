@@ -276,12 +276,7 @@ def _pictures(
     if f"{row.name}/restored" in arrays:
       title = embeddings.title(row)
       by_row[title] = arrays[f"{row.name}/restored"]
-      own = {
-        m.metric: m.value
-        for m in row.leakage
-        if m.attack.startswith("inversion.")
-      }
-      captions[title] = reconstructions.caption(**own)
+      captions[title] = reconstructions.of_row(row)
   draw = functools.partial(
     reconstructions.figure, arrays["original"], by_row, captions
   )

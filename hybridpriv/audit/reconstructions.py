@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hybridpriv.audit import drawing, embeddings, page, words
-from hybridpriv.audit.results import Results
+from hybridpriv.audit.results import Results, Row
 
 _NAMES = 1.35  # inches for the names at the left
 _LINE = 0.145  # inches of a line of these
@@ -29,6 +29,15 @@ def caption(*, psnr: float, ssim: float, matched: float | None = None) -> str:
   if matched is not None:
     lines.append(f"matched {100 * matched:.0f} %")
   return "\n".join(lines)
+
+
+def of_row(row: Row) -> str:
+  """Word the strongest inversion of a row, by its error."""
+  attacks: dict[str, dict[str, float]] = {}
+  for m in row.leakage:
+    if m.attack.startswith("inversion."):
+      attacks.setdefault(m.attack, {})[m.metric] = m.value
+  return caption(**max(attacks.values(), key=lambda own: own["psnr"]))
 
 
 def figure(
@@ -92,19 +101,18 @@ def section(results: Results, picture: list[page.Block]) -> page.Section | None:
   """Print what decoders restore, beside pictures of it."""
   found = []
   for row in results.rows:
-    own = {
-      m.metric: m for m in row.leakage if m.attack.startswith("inversion.")
-    }
-    if own:
-      found.append((row, own))
+    for attack in dict.fromkeys(m.attack for m in row.leakage):
+      if attack.startswith("inversion."):
+        own = {m.metric: m for m in row.leakage if m.attack == attack}
+        found.append(((embeddings.title(row), attack), own))
   if not found:
     return None
   first = found[0][1]
   names = {"psnr": "PSNR", "ssim": "SSIM, in percent", "matched": "matched"}
   metrics = [name for name in names if name in first]
   cells = [
-    (embeddings.title(row), *(words.measured(own[name]) for name in metrics))
-    for row, own in found
+    (*names_of, *(words.measured(own[name]) for name in metrics))
+    for names_of, own in found
   ]
   for title, pick in (
     ("no code: the mean picture", lambda m: m.chance),
@@ -115,6 +123,7 @@ def section(results: Results, picture: list[page.Block]) -> page.Section | None:
     cells.append(
       (
         title,
+        "",
         *(
           words.number(first[name], value)
           for name, value in zip(metrics, values, strict=True)
@@ -127,12 +136,15 @@ def section(results: Results, picture: list[page.Block]) -> page.Section | None:
     (
       *picture,
       page.Table(
-        ("embedding", *(names[name] for name in metrics)),
+        ("embedding", "attack", *(names[name] for name in metrics)),
         tuple(cells),
-        "A decoder for each embedding, trained on pictures of other people and "
-        "codes with fresh noise; one trained network. Matched: how often the "
+        "An up-convolutional decoder and a ridge regression for each "
+        "embedding, trained on pictures of other people and codes with fresh "
+        "noise; one trained network. The pictures are those of the better on people held "
+        "out. Matched: how often the "
         "nearest person to the reconstruction, as a face recognizer sees it, "
         "is the right one. Higher is more leakage.",
+        words=(1,),
       ),
     ),
   )

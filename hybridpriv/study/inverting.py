@@ -1,9 +1,10 @@
-"""Visual inversion: a decoder for each embedding, and what it restores.
+"""Visual inversion: attackers for each embedding, and what they restore.
 
-A decoder learns from codes of task-train people, stops by those of
-task-validation people, and restores the attacked samples of the audit people
-from codes as they are sent.  Judged by error, structural similarity and, where
-the recognizer is installed, whether it still finds the right person.
+A decoder and a ridge regression learn from codes of task-train people, are
+stopped or tuned by those of task-validation people, and restore the attacked
+samples of the audit people from codes as they are sent.  Judged by error,
+structural similarity and, where the recognizer is installed, whether it still
+finds the right person.
 """
 
 import functools
@@ -17,7 +18,7 @@ import tqdm
 
 from hybridpriv import build
 from hybridpriv.attacks import attack as attack_lib
-from hybridpriv.attacks import inversion
+from hybridpriv.attacks import inversion, ridge
 from hybridpriv.audit import assemble, problems, statistics
 from hybridpriv.networks import decoders, dlib, pretrained
 from hybridpriv.privatizers import privatizer as privatizer_lib
@@ -25,7 +26,8 @@ from hybridpriv.study import fitting, parts, training, workdir
 from hybridpriv.study.setup import Setup, key
 from hybridpriv.train import augment, features
 
-ATTACK = "inversion.decoder"
+DECODER, RIDGE = "inversion.decoder", "inversion.ridge"
+_DRAWS = 8  # of noisy codes that the regression sees
 PEAK_DB = 60.0  # decibels that a table of scores in [0, 1] can hold
 _SHOWN = 8  # people in the figure
 _SIDE = 150  # pixels that the recognizer takes
@@ -114,13 +116,13 @@ def run(
     "floor": scores(guesses),
     "original": scores(truth),
   }
-  made = {
-    name: [
-      _measure(setup, metric, value, label[test], seen, references)
-      for metric, value in scores(own_found["restored"]).items()
-    ]
-    for name, own_found in found.items()
-  }
+  made: dict[str, Measured] = {}
+  for name, own in found.items():
+    for attack in (DECODER, RIDGE):
+      made.setdefault(name, []).extend(
+        _measure(setup, attack, metric, value, label[test], seen, references)
+        for metric, value in scores(own[attack]).items()
+      )
   _keep(setup, problem, test, truth, found)
   return made
 
@@ -187,7 +189,7 @@ def _restored(
   law = fitting.read_law(setup, fold, 0, row)
   prefix, suffix = privatizer_lib.split_random(row.privatizer)
   prefix_law, suffix_law = privatizer_lib.split_state(row.privatizer, law)
-  root = key(setup, fold, 0, f"{ATTACK} {row.name}")
+  root = key(setup, fold, 0, f"inversion {row.name}")
 
   def clean(at: np.ndarray) -> np.ndarray:
     feature = jnp.asarray(system.features(at))
@@ -196,7 +198,7 @@ def _restored(
   audit = setup.folds[fold].audit[test]
   codes, attacked = clean(index), clean(audit)
   name = parts.digest(
-    (ATTACK, row.name, sorted(options.items())),
+    ("inversion", row.name, sorted(options.items())),
     (codes, attacked, suffix_law, index),
   )
   path = setup.folder / "audit" / "parts" / f"{name}-images.npz"
@@ -208,39 +210,59 @@ def _restored(
       rows=jnp.arange(len(codes)),
       noise=suffix,
     )
+    sample = jax.tree_util.Partial(attack_lib.Victim.sample, victim)
     decoder = decoders.up_convolutional(
       size=options["size"],
       channels=images.shape[-1],
       width=options["width"],
     )
-    attacker = inversion.train(
-      root,
-      jax.tree_util.Partial(attack_lib.Victim.sample, victim),
-      images,
-      network=decoder,
-      index=learn,
-      held_out=held_out,
-      steps=options["steps"],
-      name=row.name,
-    )
-    sent = np.asarray(
-      suffix.encode(
-        suffix_law, jax.random.fold_in(root, 1), jnp.asarray(attacked)
+    attackers = {
+      DECODER: inversion.train(
+        root,
+        sample,
+        images,
+        network=decoder,
+        index=learn,
+        held_out=held_out,
+        steps=options["steps"],
+        name=row.name,
+      ),
+      RIDGE: ridge.fit(
+        root,
+        sample,
+        images,
+        index=learn,
+        held_out=held_out,
+        draws=_DRAWS if suffix.is_random else 1,
+      ),
+    }
+    first, second = jax.random.split(jax.random.fold_in(root, 1))
+    sent = np.asarray(suffix.encode(suffix_law, first, jnp.asarray(attacked)))
+    arrays = {}
+    for attack, attacker in attackers.items():
+      images_of = features.compute(
+        functools.partial(inversion.reconstruct, attacker),
+        sent,
+        np.arange(len(sent)),
       )
-    )
-    restored = features.compute(
-      functools.partial(inversion.reconstruct, attacker),
-      sent,
-      np.arange(len(sent)),
-    )
-    pixels = np.round(255 * restored).astype(np.uint8)
-    workdir.write_arrays(path, {"restored": pixels})
+      arrays[attack] = np.round(255 * images_of).astype(np.uint8)
+      arrays[f"{attack}/error"] = np.asarray(
+        inversion.error(attacker, sample, second, images, held_out)
+      )
+    workdir.write_arrays(path, arrays)
   with np.load(path) as saved:
-    return {"restored": saved["restored"].astype(np.float32) / 255}
+    errors = [float(saved[f"{attack}/error"]) for attack in (DECODER, RIDGE)]
+    restored = {
+      attack: saved[attack].astype(np.float32) / 255
+      for attack in (DECODER, RIDGE)
+    }
+  best = DECODER if errors[0] < errors[1] else RIDGE
+  return restored | {"best": restored[best]}
 
 
 def _measure(
   setup: Setup,
+  attack: str,
   metric: str,
   value: np.ndarray,
   label: np.ndarray,
@@ -257,7 +279,7 @@ def _measure(
 
   own = assemble.measurement(
     target=str(setup.data.identity) if metric == "matched" else "picture",
-    attack=ATTACK,
+    attack=attack,
     metric=metric,
     table=table,
     chance=mean("chance"),
@@ -289,5 +311,5 @@ def _keep(
     return np.round(255 * x[shown]).astype(np.uint8)
 
   arrays = {"original": pixels(truth)}
-  arrays |= {f"{n}/restored": pixels(v["restored"]) for n, v in found.items()}
+  arrays |= {f"{n}/restored": pixels(v["best"]) for n, v in found.items()}
   workdir.write_arrays(setup.folder / "audit" / "pictures.npz", arrays)
