@@ -69,8 +69,8 @@ def _parse(argv: list[str]) -> list[str]:
   if path is None and any(a.startswith("--config.") for a in argv):
     require("config")
   if path and not pathlib.Path(path.partition(":")[0]).is_file():
-    known = sorted(ROOT.glob("configs/*.py"))
-    names = [f"configs/{p.name}" for p in known if p.stem != "default"]
+    known = sorted(ROOT.glob("configs/**/*.py"))
+    names = [str(p.relative_to(ROOT)) for p in known if p.stem != "default"]
     fail(f"there is no config file {path}; known are {', '.join(names)}")
   try:
     left = flags.FLAGS(argv)

@@ -6,6 +6,7 @@ skips what the workdir already holds, and goes on where it was stopped.
 
 import contextlib
 import json
+import math
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -179,17 +180,18 @@ def describe(config: Mapping[str, Any], num_classes: int) -> str:
   lines = [
     f"{config['network']['function']} on {tuple(config['input_shape'])},"
     f" {num_classes} classes, cut after {config['cut']}",
-    f"{'stage':<12}{'shape':>16}{'parameters':>14}{'MACs':>16}{'bytes':>12}",
+    f"{'stage':<12}{'shape':>16}{'values':>12}{'parameters':>14}"
+    f"{'MACs':>16}{'bytes':>12}",
   ]
   params = macs = 0
   for row in staged.describe(network, tuple(config["input_shape"])):
     params, macs = params + row.num_params, macs + row.macs
     shape = "x".join(map(str, row.shape))
     lines.append(
-      f"{row.name:<12}{shape:>16}{row.num_params:>14,}{row.macs:>16,}"
-      f"{row.num_bytes:>12,}"
+      f"{row.name:<12}{shape:>16}{math.prod(row.shape):>12,}"
+      f"{row.num_params:>14,}{row.macs:>16,}{row.num_bytes:>12,}"
     )
     if row.name == config["cut"]:
-      lines.append(f"{'- device':<12}{'':>16}{params:>14,}{macs:>16,}")
-  lines.append(f"{'all':<12}{'':>16}{params:>14,}{macs:>16,}")
+      lines.append(f"{'- device':<12}{'':>28}{params:>14,}{macs:>16,}")
+  lines.append(f"{'all':<12}{'':>28}{params:>14,}{macs:>16,}")
   return "\n".join(lines)

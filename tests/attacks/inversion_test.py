@@ -169,7 +169,7 @@ def test_the_best_look_is_kept_and_patience_ends_the_training(monkeypatch):
     seen.append(jax.tree.map(np.array, attacker.params))
     return errors[len(seen) - 1]
 
-  monkeypatch.setattr(inversion, "_look", look)
+  monkeypatch.setattr(inversion, "error", look)
   codes = IMAGES.reshape(NUM, -1)
   attacker = train(codes, steps=50, look_every=10, patience=2)
   assert len(seen) == 4

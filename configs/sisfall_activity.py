@@ -1,0 +1,76 @@
+"""Does a waist's code for the activity tell who moves, or of which gender?
+
+Question: the journal paper's second task, activity against identity and gender,
+on SisFall, with a network and cut of our own (the paper's are not known).  38
+people, everybody is audited once, in two folds.
+
+Command: python launch/run.py --config=configs/sisfall_activity.py:small
+  --config.data.path=<folder> --workdir=runs/sisfall
+"""
+
+from configs import default
+
+_GROUPS = {
+  "walk": ("D01", "D02"),
+  "jog": ("D03", "D04"),
+  "stairs": ("D05", "D06"),
+  "sit": ("D07", "D08", "D09", "D10", "D11", "D12", "D13", "D17"),
+  "bend": ("D15", "D16"),
+}
+_GRAVITY, _DEGREE = 1 / 256, 2000 / 32768 / 100  # g, and hundreds of deg/s
+
+
+def get_config(variant: str = "full"):
+  """Return the experiment in one of its sizes: full, small, tiny."""
+  default.check_variant(variant)
+  c = default.get_config()
+  c.name = "Activity against identity and gender on SisFall"
+  c.data.source = "table"
+  c.data.path = ""  # the folder with labels.csv and signals.npz
+  c.data.name = "SisFall, activities of daily living"
+  c.data.licence = "offered for research by the authors of its article"
+  c.data.citation = (
+    "Sucerquia, Lopez and Vargas-Bonilla, Sensors 17(1):198, 2017"
+  )
+  c.data.desired = "activity"
+  c.data.private = "identity,gender"
+  c.data.unforeseen = "age"
+  c.data.identity = "identity"
+  c.data.group = {
+    "activity": {a: group for group, own in _GROUPS.items() for a in own}
+  }
+  c.data.bins = {"age": (45,)}
+  c.data.rate_hz = 50.0
+  c.data.window_s = 4.0
+  c.data.scale = (_GRAVITY,) * 3 + (_DEGREE,) * 3
+  c.data.max_samples = 0
+  c.partition.folds = 2
+  c.input_shape = (200, 6)
+  c.network.function = "sensor.sensor"
+  c.network.width = 0.5
+  c.network.norm = "batch"
+  c.network.dropout = 0.5
+  c.cut = "pool3"
+  c.privatizers.noise.sigma = (0.2, 0.5, 0.8, 1.2, 2.0)
+  c.train.base.steps = 800
+  c.train.base.augment = "jitter"
+  c.train.finetune.steps = 300
+  c.train.finetune.start = "pool1"
+  c.train.finetune.optimizer.learning_rate = 1e-3
+  c.audit.draws = 2
+  c.audit.attacks.mlp = {
+    "function": "attribute.mlp",
+    "width": 32,
+    "max_steps": 500,
+  }
+  c.audit.attacks.linear = {"function": "attribute.linear", "max_steps": 500}
+  c.audit.floor_attacks = {
+    name: c.audit.attacks[name] for name in ("linear", "mlp")
+  }
+  if variant == "small":
+    c.data.max_samples = 6000
+    c.audit.rotations = 3
+  if variant == "tiny":
+    c.data.max_samples = 1200
+    default.make_tiny(c)
+  return c
