@@ -45,6 +45,14 @@ def get_config() -> config_dict.ConfigDict:
   c.weights.function = ""  # in hybridpriv.networks, such as pretrained.*
   c.cut = ""  # last stage on the device
 
+  # For a question about pairs, such as whether two faces are of one person: the
+  # outputs are an embedding of so many numbers, and lists of pairs beside the
+  # data (as LFW's pairs.txt) say who is asked about.
+  c.verification = config_dict.ConfigDict()
+  c.verification.outputs = 0
+  c.verification.test = ""
+  c.verification.validation = ""
+
   c.objective = config_dict.ConfigDict()
   c.objective.task = config_dict.ConfigDict()
   c.objective.task.function = "classification.cross_entropy"
@@ -75,8 +83,8 @@ def get_config() -> config_dict.ConfigDict:
   c.players = config_dict.ConfigDict()
 
   # Fine-tunings of the base network: knobs of the objective, grids are trials.
-  # The first one is the reference of the choice. Where there are several
-  # desired labels, a knob is that of the term for each of them.
+  # The first one is the reference of the choice (see `in_order`). Where there
+  # are several desired labels, a knob is that of the term for each of them.
   c.trainings = config_dict.ConfigDict(sort_keys=False)
   c.trainings.simple = {"siamese": {"weight": 0.0}}
   c.trainings.siamese = {
@@ -171,6 +179,13 @@ def check_variant(variant: str) -> None:
       f"variant {variant!r} is not known; known are {', '.join(known)}, as in"
       " configs/<file>.py:tiny"
     )
+
+
+def in_order(entries: dict) -> config_dict.ConfigDict:
+  """Make a section that keeps the order of its entries, not the alphabet's."""
+  section = config_dict.ConfigDict(sort_keys=False)
+  section.update(entries)
+  return section
 
 
 def make_tiny(c: config_dict.ConfigDict) -> None:

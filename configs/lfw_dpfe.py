@@ -13,7 +13,7 @@ Command: python launch/run.py --config=configs/lfw_dpfe.py:small
   (needs the extra `pretrained`)
 """
 
-from configs import lfw_recognizer
+from configs import default, lfw_recognizer
 
 
 def get_config(variant: str = "full"):
@@ -41,13 +41,17 @@ def get_config(variant: str = "full"):
     scales = (0.01, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 4.0, 6.0, 8.0)
   if variant == "tiny":
     weights, scales = (0.01, 1.0), (0.1, 2.5)
-  c.trainings = {
-    "simple": {"dpfe": {"weight": 0.0}},
-    "dpfe": {"dpfe": {"weight": weights}},
-  }
-  c.privatizers = {
-    "identity": {"chain": ()},
-    "noise": {"chain": ("noise.covariance",), "scale": scales},
-  }
+  c.trainings = default.in_order(
+    {
+      "simple": {"dpfe": {"weight": 0.0}},
+      "dpfe": {"dpfe": {"weight": weights}},
+    }
+  )
+  c.privatizers = default.in_order(
+    {
+      "identity": {"chain": ()},
+      "noise": {"chain": ("noise.covariance",), "scale": scales},
+    }
+  )
   c.audit.attacks.density = {"function": "density.kde"}
   return c

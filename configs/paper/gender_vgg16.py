@@ -65,14 +65,13 @@ def get_config(variant: str = "full"):
     small = lfw_gender.get_config(variant)
     c.data.size, c.data.crop = small.data.size, small.data.crop
     c.input_shape = small.input_shape
-    c.network = {"function": "vgg.vgg16", "width": 0.25, "norm": "batch"}
+    c.network = small.network
     c.train.seeds = 1
     c.train.base = small.train.base
     c.input_std = (64.0,)
     c.train.finetune.steps = 600
     c.audit.draws = 2
   if variant == "tiny":
-    c.network.width = small.network.width
     c.partition.min_audit = small.partition.min_audit
     default.make_tiny(c)
     c.trainings.siamese.siamese.weight = (0.001,)
@@ -83,10 +82,12 @@ def set_cut(c, cut: str) -> None:
   """Cut after a convolution, with weight and components as published there."""
   weight, k = CUTS[cut]
   c.cut = cut
-  c.trainings = {
-    "simple": {"siamese": {"weight": 0.0, "margin": 10.0}},
-    "siamese": {"siamese": {"weight": (weight,), "margin": (10.0,)}},
-  }
+  c.trainings = default.in_order(
+    {
+      "simple": {"siamese": {"weight": 0.0, "margin": 10.0}},
+      "siamese": {"siamese": {"weight": (weight,), "margin": (10.0,)}},
+    }
+  )
   for name in ("project", "noise"):
     c.privatizers[name].k = k
 

@@ -28,6 +28,7 @@ class DataSet:
     licence: terms under which the data may be used.
     citation: what to cite.
     synthetic: whether the data is made up.
+    names: what each sample is called where it is a file, or ().
     notes: rows dropped and counted, one sentence each, for the report.
   """
 
@@ -43,6 +44,7 @@ class DataSet:
   licence: str
   citation: str
   synthetic: bool = False
+  names: tuple[str, ...] = ()
   notes: tuple[str, ...] = ()
 
   def __post_init__(self):

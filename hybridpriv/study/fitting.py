@@ -18,10 +18,9 @@ import numpy as np
 from hybridpriv import build
 from hybridpriv.networks import staged
 from hybridpriv.privatizers import privatizer as privatizer_lib
-from hybridpriv.study import compiled, training, workdir
+from hybridpriv.study import compiled, judging, training, workdir
 from hybridpriv.study.setup import (
   Setup,
-  balanced_accuracy,
   constants,
   key,
   spec,
@@ -192,6 +191,11 @@ def _fit(
   if path.exists():
     return
   index = setup.folds[fold].train
+  if judging.verifies(setup):
+    # Pairs are over all people: nothing is fitted on those in them.
+    asked = judging.samples(setup, fold, "test")
+    person = setup.data.person
+    index = index[~np.isin(person[index], person[asked])]
   labels = {k: v[index] for k, v in setup.data.labels.items()}
   context = {"features": system.features(index)}
   fitted: dict[str, Any] = {}
@@ -237,27 +241,17 @@ def _utility(
   setup: Setup, fold: int, seed: int, system: System, row: build.Row
 ) -> float:
   """Measure balanced utility on task-validation, the noise on."""
-  index = setup.folds[fold].validation
   system = retuned(setup, fold, seed, system, row)
   logits = answer(
     system,
     row.privatizer,
     read_law(setup, fold, seed, row),
-    system.features(index),
+    system.features(judging.samples(setup, fold, "validation")),
     key(setup, fold, seed, f"validation {row.name}"),
     draws=setup.config["audit"]["draws"],
   )
-  return float(
-    np.mean(
-      [
-        balanced_accuracy(
-          logits[d].argmax(-1).ravel(),
-          np.repeat(setup.data.labels[d][index], logits[d].shape[1]),
-        )
-        for d in setup.roles.desired
-      ]
-    )
-  )
+  found = judging.scores(setup, fold, "validation", logits)
+  return float(np.mean(list(found.values())))
 
 
 def _operating_points(

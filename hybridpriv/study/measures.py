@@ -7,7 +7,7 @@ import numpy as np
 
 from hybridpriv.attacks import rank
 from hybridpriv.audit import assemble, statistics
-from hybridpriv.study import victims
+from hybridpriv.study import judging, victims
 from hybridpriv.study.setup import Setup
 
 Measured = tuple[dict[str, Any], statistics.Table]
@@ -28,9 +28,9 @@ def utility(
   """Measure right answers on test people, noise drawn afresh."""
   found = []
   folds = range(len(setup.folds))
-  index = np.concatenate([setup.folds[f].test for f in folds])
+  asked = [judging.questions(setup, f, "test") for f in folds]
   for desired in setup.roles.desired:
-    label = setup.data.labels[desired][index]
+    label = np.concatenate([own[desired].label for own in asked])
     known = label >= 0
     right = np.stack(
       [
@@ -40,8 +40,8 @@ def utility(
         for seed in range(setup.config["train"]["seeds"])
       ]
     )[..., known].astype(np.float64)
-    person = setup.data.person[index][known]
-    num = len(setup.data.classes[desired])
+    person = np.concatenate([own[desired].person for own in asked])[known]
+    num = asked[0][desired].num_classes
     counts = np.bincount(label[known], minlength=num)
     made = {
       "balanced_accuracy": (

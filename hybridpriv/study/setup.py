@@ -120,7 +120,7 @@ def spec(setup: Setup, phase: str) -> step_lib.Spec:
     players = []
   return step_lib.Spec(
     network=setup.network,
-    answers=tuple((d, len(setup.data.classes[d])) for d in setup.roles.desired),
+    answers=answers(setup),
     cut=config["cut"],
     shape=tuple(config["input_shape"]) or setup.data.inputs.shape[1:],
     optimizers=optimizers,
@@ -129,6 +129,14 @@ def spec(setup: Setup, phase: str) -> step_lib.Spec:
     players=players,
     start=entry.get("start") or None,
     augment=build.augment(entry.get("augment", "")),
+  )
+
+
+def answers(setup: Setup) -> tuple[tuple[str, int], ...]:
+  """Divide the outputs among the desired labels: (label, how many)."""
+  size = setup.config["verification"]["outputs"]
+  return tuple(
+    (d, size or len(setup.data.classes[d])) for d in setup.roles.desired
   )
 
 
@@ -144,9 +152,3 @@ def integer(setup: Setup, fold: int, seed: int, name: str) -> int:
   """Derive a seed for NumPy, as `key` derives one for JAX."""
   data = jax.random.key_data(key(setup, fold, seed, name))
   return int(np.asarray(data).ravel()[-1])
-
-
-def balanced_accuracy(predicted: np.ndarray, label: np.ndarray) -> float:
-  """Average the share of right answers over the classes that occur."""
-  known = [c for c in np.unique(label) if c >= 0]
-  return float(np.mean([np.mean(predicted[label == c] == c) for c in known]))

@@ -25,12 +25,11 @@ from hybridpriv import build
 from hybridpriv import mesh as mesh_lib
 from hybridpriv.data import batches
 from hybridpriv.networks import staged
-from hybridpriv.study import compiled, stored, weights, workdir
+from hybridpriv.study import compiled, judging, stored, weights, workdir
 from hybridpriv.study import pairs as pairs_lib
 from hybridpriv.study.setup import (
   Setup,
   Trial,
-  balanced_accuracy,
   constants,
   integer,
   key,
@@ -334,19 +333,18 @@ def _evaluate(
 ) -> Callable[[state_lib.TrainState], dict[str, float]]:
   """Make the function state -> balanced accuracy on task-validation."""
   whole = compiled.stages(own.network, own.shape, own.start)
-  index = setup.folds[fold].validation
+  index = judging.samples(setup, fold, "validation")
 
   def evaluate(state: state_lib.TrainState) -> dict[str, float]:
     found = features.compute(
       lambda x: whole(state.variables, state.constants, x), inputs, index
     )
-    logits = step_lib.split_logits(found, own.answers)
-    return {
-      f"validation/{d}/balanced_accuracy": balanced_accuracy(
-        np.asarray(logits[d]).argmax(-1), setup.data.labels[d][index]
-      )
-      for d in setup.roles.desired
+    logits = {
+      d: np.asarray(x)[:, None]
+      for d, x in step_lib.split_logits(found, own.answers).items()
     }
+    scores = judging.scores(setup, fold, "validation", logits)
+    return {f"validation/{d}/balanced_accuracy": x for d, x in scores.items()}
 
   return evaluate
 

@@ -12,7 +12,7 @@ from hybridpriv.attacks import rank
 from hybridpriv.audit import controls, engine, problems
 from hybridpriv.privatizers import noise as noise_lib
 from hybridpriv.privatizers import privatizer as privatizer_lib
-from hybridpriv.study import fitting, training
+from hybridpriv.study import fitting, judging, training
 from hybridpriv.study.setup import Setup, key
 
 # Codes this small go through the noise program even without noise (of standard
@@ -54,8 +54,9 @@ def send(
   system = fitting.load_system(setup, fold, seed, trial)
   draws = setup.config["audit"]["draws"]
   audit = system.features(parts.audit)
-  same = np.array_equal(parts.audit, parts.test)
-  test = audit if same else system.features(parts.test)
+  index = judging.samples(setup, fold, "test")
+  same = np.array_equal(parts.audit, index)
+  test = audit if same else system.features(index)
   found = {}
   for row in rows:
     own = fitting.retuned(setup, fold, seed, system, row)
@@ -81,10 +82,7 @@ def send(
       suffix=suffix,
       law=suffix_law,
       answers=np.concatenate(list(answers.values()), axis=-1),
-      right={
-        d: (replies[d].argmax(-1) == setup.data.labels[d][parts.test, None]).T
-        for d in setup.roles.desired
-      },
+      right=judging.right(setup, fold, "test", replies),
       num_bytes=drawn[0][0].nbytes,
       rank=_ranks(drawn, clean, suffix_law, setup.data.person[parts.audit]),
       example=drawn[0],
@@ -212,6 +210,8 @@ def floors(
     for (fold, seed), by_row in sent.items()
     for row, one in by_row.items()
   ]
+  if judging.verifies(setup):
+    return members  # whose picture it is, is what the answer tells
   for fold, parts in enumerate(setup.folds):
     hot = []
     for d in setup.roles.desired:

@@ -139,6 +139,9 @@ def _fit_group(
     total=end, initial=start, desc=name, leave=False, disable=None, unit="step"
   )
   batch = next_batch(start) if start < end else None
+  if not end:  # published weights as they are
+    for replica, own in zip(group, _unstack(state, group), strict=True):
+      checkpoints.save(replica.folder, 0, own)
   first, final = schedule.profile or (0, 0)
   profiling = False
   for number in range(start + 1, end + 1):

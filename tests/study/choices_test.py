@@ -2,7 +2,6 @@
 
 import pathlib
 
-import numpy as np
 import pytest
 
 from configs import spar_activity
@@ -79,14 +78,6 @@ def test_the_strongest_noise_within_the_cost_is_the_operating_point(config):
 
 def test_the_weakest_noise_is_taken_where_all_cost_too_much(config):
   assert _points(config, 0.9, 0.8, 0.7, 0.5)[1] == "simple/noise sigma=0.1"
-
-
-def test_balanced_accuracy_averages_over_classes():
-  label = np.asarray([0, 0, 0, 1, -1])
-  predicted = np.asarray([0, 0, 1, 1, 0])
-  assert setup.balanced_accuracy(predicted, label) == pytest.approx(
-    (2 / 3 + 1) / 2
-  )
 
 
 def test_members_that_chains_share_have_one_name(config):

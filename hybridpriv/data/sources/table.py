@@ -140,7 +140,7 @@ def load(
       recordings, window_s=window_s, rate_hz=rate_hz, overlap=overlap
     )
     inputs *= _scale(scale, inputs.shape[-1])
-    kind, span = "signal", window / rate_hz
+    kind, span, files = "signal", window / rate_hz, ()
   else:
     table = table.take(choose(np.ones(len(table), int)))
     _check_paths(table)
@@ -151,6 +151,7 @@ def load(
         for i, name in enumerate(table.column("path"))
       ]
       inputs = images.decode_all(reads, names, size=size, crop=crop)
+    files = tuple(table.column("path"))
     recording = np.arange(len(inputs), dtype=np.int32)
     position = np.zeros(len(inputs), np.float32)
     kind, span = "image", 0.0
@@ -171,6 +172,7 @@ def load(
     span=span,
     licence=licence or _NOT_STATED,
     citation=citation or _NOT_STATED,
+    names=files,
     notes=table.notes,
   )
   return with_roles(
