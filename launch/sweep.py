@@ -56,13 +56,13 @@ def main(_: list[str]) -> None:
 def _start(name: str, folder: pathlib.Path) -> bool:
   """Run one study in a process of its own, which may die alone."""
   print(f"== {name}", flush=True)
-  config = program.CONFIG.value.copy_and_resolve_references()
-  config.unlock()
-  config.update(config.sweep[name])
-  config.features = config.features or str(folder / "features")
-  del config.sweep
+  # Plain dictionaries: a copy of a ConfigDict has its keys sorted, and the
+  # first training is the reference of all others.
+  config = program.config()
+  config = _overlaid(config, config.pop("sweep")[name])
+  config["features"] = config["features"] or str(folder / "features")
   process = multiprocessing.get_context("spawn").Process(
-    target=_run, args=(config.to_dict(), folder / name, program.command())
+    target=_run, args=(config, folder / name, program.command())
   )
   process.start()
   try:
@@ -77,6 +77,17 @@ def _start(name: str, folder: pathlib.Path) -> bool:
     text = signal.Signals(-status).name
     print(f"error: {name}: ended by {text}", file=sys.stderr)
   return status == 0
+
+
+def _overlaid(
+  config: dict[str, Any], changes: dict[str, Any]
+) -> dict[str, Any]:
+  """Give the configuration with some of its values changed."""
+  merged = dict(config)
+  for key, value in changes.items():
+    both = isinstance(value, dict) and isinstance(config.get(key), dict)
+    merged[key] = _overlaid(config[key], value) if both else value
+  return merged
 
 
 def _run(config: dict[str, Any], folder: pathlib.Path, command: str) -> None:
