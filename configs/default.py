@@ -188,13 +188,6 @@ def in_order(entries: dict) -> config_dict.ConfigDict:
   return section
 
 
-def in_order(entries: dict) -> config_dict.ConfigDict:
-  """Make a section that keeps the order of its entries, not the alphabet's."""
-  section = config_dict.ConfigDict(sort_keys=False)
-  section.update(entries)
-  return section
-
-
 def make_tiny(c: config_dict.ConfigDict) -> None:
   """Shrink an experiment to seconds: for tests, never for numbers."""
   c.train.seeds = 1
