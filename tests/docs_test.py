@@ -125,7 +125,7 @@ def _tiny(command, faces, folders):
   if command == "make demo":
     # This environment is the one to use, so nothing is to be installed.
     return f"make -o {sys.prefix}/.core demo VENV={sys.prefix} VARIANT=:tiny"
-  command = re.sub(r"(configs/\w+\.py)(:\w+)?", r"\1:tiny", command)
+  command = re.sub(r"(configs/[\w/]+\.py)(:\w+)?", r"\1:tiny", command)
   if path := re.search(r"--config\.data\.path[= ](\w+)", command):
     folder = folders / f"data-{path[1]}"
     columns = {}

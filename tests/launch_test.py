@@ -38,7 +38,7 @@ def _one_line(done):
     (TINY, "--workdir is missing"),
     (f"{TINY} --workdir=", "--workdir is missing"),
     ("--config.seed=1 --workdir=w", "--config is missing"),
-    ("--config=configs/no.py --workdir=w", "no.py; known are configs/lfw"),
+    ("--config=configs/no.py --workdir=w", "no.py; known are configs/abl"),
     (f"{TINY[:-1]}e --workdir=w", "'tine' is not known; known are full, small"),
     (f"{TINY} --workdir=w --confg=1", "'confg'. Did you mean: config"),
     (f"{TINY} --workdir=w more", "not understood: more"),
