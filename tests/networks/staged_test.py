@@ -270,6 +270,64 @@ def test_halves_that_share_a_stage_do_not_merge():
     staged.merge_variables(client, variables)
 
 
+@functools.cache
+def redrawn(name, classes):
+  """Returns weights of a network with so many classes, another draw."""
+  network, x, _ = example(name)
+  shapes = jax.eval_shape(
+    functools.partial(network.clone(num_classes=classes).init, train=False),
+    jax.random.key(0),
+    x,
+  )
+  rng = np.random.default_rng(1)
+  return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), shapes)
+
+
+def test_weights_trained_elsewhere_take_the_place_of_drawn_ones():
+  network, _, variables = example("sensor_norm")
+  weights = redrawn("sensor_norm", 3)
+  some = {
+    collection: {k: v for k, v in stages.items() if k in ("conv1", "fc2")}
+    for collection, stages in weights.items()
+  }
+  merged = staged.overlay(variables, some, network)
+  assert jax.tree.structure(merged) == jax.tree.structure(variables)
+  for collection, stages in merged.items():
+    for name, value in stages.items():
+      source = some if name in ("conv1", "fc2") else variables
+      assert value is source[collection][name], (collection, name)
+  assert merged["params"]["conv1"] is not variables["params"]["conv1"]
+
+
+def test_a_last_stage_with_other_answers_stays_as_drawn():
+  network, _, variables = example("sensor_norm")
+  weights = redrawn("sensor_norm", 7)
+  merged = staged.overlay(variables, weights, network)
+  assert merged["params"]["fc2"] is variables["params"]["fc2"]
+  assert merged["params"]["fc1"] is weights["params"]["fc1"]
+
+
+def test_weights_of_another_shape_are_refused_by_the_name_of_their_stage():
+  network, _, variables = example("sensor_norm")
+  dense = redrawn("sensor_norm", 3)["params"]["fc1"]["dense"]
+  for wrong in (
+    {"kernel": dense["kernel"][:-1], "bias": dense["bias"]},
+    {"kernel": dense["kernel"]},  # a part of a stage is none
+  ):
+    weights = {"params": {"fc1": {"dense": wrong}}}
+    with pytest.raises(ValueError, match="'fc1' in 'params'.*takes"):
+      staged.overlay(variables, weights, network)
+
+
+def test_weights_of_a_stage_or_a_collection_the_network_lacks_are_refused():
+  network, _, variables = example("sensor")
+  with pytest.raises(ValueError, match="No stage 'conv9'.*conv1, pool1"):
+    staged.overlay(variables, {"params": {"conv9": {}}}, network)
+  statistics = redrawn("sensor_norm", 3)["batch_stats"]
+  with pytest.raises(ValueError, match="'conv1' in 'batch_stats'"):
+    staged.overlay(variables, {"batch_stats": statistics}, network)
+
+
 def test_a_base_without_stages_says_what_it_needs():
   with pytest.raises(NotImplementedError, match="stage_names"):
     staged.Staged(num_classes=2).init(
