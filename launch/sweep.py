@@ -65,6 +65,12 @@ def _start(name: str, folder: pathlib.Path) -> bool:
     target=_run, args=(config, folder / name, program.command())
   )
   process.start()
+
+  def stop(number: int, _: Any) -> None:
+    process.terminate()  # or it would go on alone
+    sys.exit(128 + number)
+
+  signal.signal(signal.SIGTERM, stop)
   try:
     process.join()
   except KeyboardInterrupt:
