@@ -77,7 +77,10 @@ def fit(
   scale = float(np.max(x.std(axis=0))) or 1.0
   x = np.clip((x - mean) / scale, -attack_lib.LIMIT, attack_lib.LIMIT)
   y = y - image
-  gram = (x.T @ x).astype(np.float64)
+  # In float32 it has negative eigenvalues where images are fewer than values,
+  # and no solution; in parts, as in float64 all codes might not fit in memory.
+  parts = np.array_split(x, -(-len(x) // 1024))
+  gram = sum(p.T @ p for p in (part.astype(np.float64) for part in parts))
   cross = x.T @ np.tile(y, (draws, 1)) if draws > 1 else x.T @ y
   unit = np.trace(gram) / len(gram) or 1.0  # constant codes
   judged = (codes(draws, np.asarray(held_out)) - mean) / scale

@@ -18,7 +18,7 @@ from hybridpriv import build
 from hybridpriv.audit import card
 from hybridpriv.data import partition
 from hybridpriv.networks import staged
-from hybridpriv.study import auditing, fitting, training, workdir
+from hybridpriv.study import auditing, fitting, inverting, training, workdir
 from hybridpriv.study.setup import Setup, trials
 from hybridpriv.train import metrics
 
@@ -109,7 +109,8 @@ def prepare(config: Mapping[str, Any], folder: pathlib.Path) -> Setup:
     )
   staged.describe(network, shape)  # the network must fit the input
   setup = Setup(config, roles, data, tuple(folds), network, folder)
-  auditing.list_problems(setup)  # who is to be attacked must be there
+  asked = auditing.list_problems(setup)  # who is attacked must be there
+  inverting.attacked(setup, asked)
   jax.eval_shape(lambda: training.whole(setup, 0, 0))  # weights must fit
   # Only now: a study that cannot work leaves nothing in the way of the next.
   workdir.record(folder, config)

@@ -48,20 +48,11 @@ def run(
 
   Returns:
     Measurements with their tables, by name of the row; {} if not asked for.
-
-  Raises:
-    ValueError: if the samples are no images, or nobody is to be identified.
   """
-  options = setup.config["audit"]["inversion"]
-  if not options["steps"]:
+  problem = attacked(setup, asked)
+  if problem is None:
     return {}
-  identity = [p for p in asked if p.kind == "identity" and "(" not in p.target]
-  if setup.data.kind != "image" or not identity:
-    raise ValueError(
-      "config.audit.inversion restores pictures of people: it needs images, and"
-      " the person among the private labels; set its steps to 0"
-    )
-  problem = identity[0]  # of the first fold
+  options = setup.config["audit"]["inversion"]
   size = options["size"]
   chosen = fitting.read_rows(setup)
   parts_of = setup.folds[problem.fold]
@@ -125,6 +116,32 @@ def run(
       )
   _keep(setup, problem, test, truth, found)
   return made
+
+
+def attacked(
+  setup: Setup, asked: Sequence[problems.Problem]
+) -> problems.Problem | None:
+  """Find whose pictures are restored; None if that is not asked for.
+
+  Args:
+    setup: the study.
+    asked: all problems.
+
+  Returns:
+    The problem on identity, of the first fold.
+
+  Raises:
+    ValueError: if the samples are no images, or nobody is to be identified.
+  """
+  if not setup.config["audit"]["inversion"]["steps"]:
+    return None
+  identity = [p for p in asked if p.kind == "identity" and "(" not in p.target]
+  if setup.data.kind != "image" or not identity:
+    raise ValueError(
+      "config.audit.inversion restores pictures of people: it needs images, and"
+      " the person among the private labels; set its steps to 0"
+    )
+  return identity[0]
 
 
 def pictures(setup: Setup, index: np.ndarray, size: int) -> np.ndarray:

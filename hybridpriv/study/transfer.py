@@ -281,5 +281,6 @@ def _train(
       f"labels/{target}": problem.label[chosen],
     }
     state, _ = _STEPS[name](state, batch, root)
-    if (number + 1) % options["evaluate_every"] == 0:
+    done = number + 1
+    if done % options["evaluate_every"] == 0 or done == options["steps"]:
       yield jax.tree.map(np.asarray, state.variables)

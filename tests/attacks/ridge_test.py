@@ -76,3 +76,15 @@ def test_constant_codes_are_no_division_by_zero(key, linear):
   np.testing.assert_allclose(
     np.asarray(found)[0], images[:300].mean(0), atol=1e-4
   )
+
+
+def test_fewer_images_than_values_are_enough(key, linear):
+  # One direction is far larger than all others, and most do not occur.
+  codes, images = linear
+  rng = np.random.default_rng(1)
+  wide = codes @ rng.normal(size=(6, 1500)) + 300 * codes[:, :1]
+  wide = wide.astype(np.float32)
+  attacker, held_out = _fit(key, _sample(wide), images)
+  error = inversion.error(attacker, _sample(wide), key, images, held_out)
+  nothing = np.mean((images[held_out] - images[:300].mean(0)) ** 2)
+  assert error < 0.1 * nothing

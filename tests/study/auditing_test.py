@@ -1,0 +1,168 @@
+"""A whole audit: networks as adversaries, restored pictures, ranks."""
+
+import importlib.util
+import json
+import pathlib
+
+import jsonschema
+import numpy as np
+import pytest
+
+from hybridpriv import study
+from hybridpriv.study import inverting, transfer
+
+ROW, NOISY = "simple/identity", "simple/noise"
+INSTALLED = importlib.util.find_spec("face_recognition_models") is not None
+SCHEMA = "hybridpriv/audit/results.schema.json"
+
+
+@pytest.fixture(scope="module")
+def config(of_pictures):
+  return of_pictures(
+    audit={
+      # One look, at the end.
+      "transfer": {"steps": 60, "evaluate_every": 99, "learning_rate": (0.01,)},
+      "inversion": {"steps": 40, "width": 0.0625},
+    },
+  )
+
+
+@pytest.fixture(scope="module")
+def audited(config, quiet, tmp_path_factory) -> pathlib.Path:
+  """The workdir of a study with both, and its report."""
+  folder = tmp_path_factory.mktemp("audited")
+  study.run(config, folder, say=quiet)
+  return folder
+
+
+@pytest.fixture(scope="module")
+def results(audited):
+  return json.loads((audited / "audit" / "results.json").read_text())
+
+
+def _measured(row, attack):
+  return {m["metric"]: m for m in row["leakage"] if m["attack"] == attack}
+
+
+def test_the_results_follow_the_schema(results, repository):
+  jsonschema.validate(results, json.loads((repository / SCHEMA).read_text()))
+
+
+# --- The paper's adversary.
+
+
+def test_the_adversary_finds_the_person_in_the_undefended_feature(results):
+  row = results["rows"][0]
+  assert row["name"] == ROW
+  found = _measured(row, transfer.PUBLISHED)
+  m = found["balanced_accuracy"]
+  assert m["chance"] == pytest.approx(1 / 5)
+  assert m["value"] > 0.7 and m["low"] > m["chance"]
+  assert m["knobs"] == {"learning_rate": [0.01]}
+  assert {"accuracy", "rank", "log_rank"} <= set(found)
+
+
+def test_fresh_noise_is_learned_where_there_is_noise(results):
+  selected = [row for row in results["rows"] if row["selected"]]
+  assert {row["embedding"] for row in selected} == {"identity", "noise"}
+  assert len(selected) < len(results["rows"])
+  for row in results["rows"]:
+    published = bool(_measured(row, transfer.PUBLISHED))
+    aware = bool(_measured(row, transfer.AWARE))
+    assert published == row["selected"], row["name"]
+    noisy = row["embedding"] == "noise"
+    assert aware == (noisy and row["selected"]), row["name"]
+
+
+def test_a_second_audit_reads_what_was_found(audited, results, config, quiet):
+  def changed():
+    parts = (audited / "audit" / "parts").iterdir()
+    return {path.name: path.stat().st_mtime_ns for path in parts}
+
+  before = changed()
+  # One by one: nearest neighbours, three adversaries, two inversions.
+  assert len(before) > 5
+  path = audited / "audit" / "results.json"
+  path.unlink()
+  study.run(config, audited, "audit", say=quiet)
+  assert changed() == before
+  assert json.loads(path.read_text())["rows"] == results["rows"]
+
+
+# --- Restored pictures.
+
+
+def test_what_is_restored_has_a_scale_from_chance_to_the_picture(results):
+  for row in results["rows"]:
+    for attack in (inverting.DECODER, inverting.RIDGE):
+      found = _measured(row, attack)
+      metrics = {"psnr", "ssim"} | ({"matched"} if INSTALLED else set())
+      assert set(found) == (metrics if row["selected"] else set())
+      for m in found.values():
+        # Decibels of a picture with itself have no end: they are cut.
+        most = 60 if m["metric"] == "psnr" else 1
+        assert 0 <= m["low"] <= m["value"] <= m["high"] <= most
+        assert 0 < m["chance"] < m["original"] <= most
+        if m["metric"] != "matched":
+          assert m["original"] == pytest.approx(most)
+        assert m["num_units"] == 5
+
+
+def test_more_is_restored_from_a_feature_than_from_nothing(results):
+  rows = {row["name"]: row for row in results["rows"]}
+  psnr = _measured(rows[ROW], inverting.RIDGE)["psnr"]
+  # The mean picture has 10 to 20 dB, as its spread of about 50 of 255 tells.
+  assert 10 < psnr["chance"] < 20
+  assert psnr["chance"] + 3 < psnr["low"] and psnr["value"] < 40
+  assert psnr["floor"] < psnr["value"]
+  noisy = next(r for n, r in rows.items() if n.startswith(NOISY))
+  assert _measured(noisy, inverting.RIDGE)["psnr"]["value"] < psnr["value"]
+  ssim = _measured(rows[ROW], inverting.RIDGE)["ssim"]
+  assert ssim["chance"] < ssim["low"]
+
+
+@pytest.mark.skipif(not INSTALLED, reason="needs the extra `pretrained`")
+def test_the_recognizer_is_asked_for_the_person(results):
+  m = _measured(results["rows"][0], inverting.RIDGE)["matched"]
+  assert m["target"] == "person"
+  # A mean picture shows nobody: all people are found as often.
+  assert m["chance"] == pytest.approx(1 / 5, abs=0.01)
+  assert m["original"] > 2 * m["chance"]
+
+
+def test_the_card_shows_what_was_restored(audited, results):
+  report = (audited / "report" / "report.md").read_text()
+  assert "What a decoder restores" in report
+  picture = audited / "report" / "figures" / "pictures.png"
+  assert picture.stat().st_size > 1000
+  psnr = _measured(results["rows"][0], inverting.RIDGE)["psnr"]
+  assert f"{psnr['value']:.1f} dB" in report
+  with np.load(audited / "audit" / "pictures.npz") as arrays:
+    shown = {name: arrays[name] for name in arrays.files}
+  selected = [row["name"] for row in results["rows"] if row["selected"]]
+  assert set(shown) == {"original", *(f"{n}/restored" for n in selected)}
+  for value in shown.values():
+    assert value.shape == (5, 16, 16, 3) and value.dtype == np.uint8
+
+
+def test_signals_cannot_be_restored_as_pictures(of_signals, quiet, tmp_path):
+  config = of_signals(audit={"inversion": {"steps": 10}})
+  with pytest.raises(ValueError, match=r"audit\.inversion.*needs images"):
+    study.run(config, tmp_path, say=quiet)
+  # Known from the start, so nothing was trained for it.
+  assert not (tmp_path / "checkpoints").exists()
+
+
+# --- Ranks.
+
+
+def test_people_are_ranked_beside_pictures(results):
+  for row in results["rows"]:
+    for level in ("rank.image", "rank.person"):
+      (m,) = _measured(row, level).values()
+      assert m["metric"] == "rank" and m["target"] == "person"
+      assert 0 <= m["low"] <= m["value"] <= m["high"] <= 1
+      assert m["chance"] < m["floor"] or m["floor_of"] == "chance"
+  first = _measured(results["rows"][0], "rank.image")["rank"]
+  # An undefended feature is nearest to itself, of 60.
+  assert first["value"] == pytest.approx(1 - 1 / 60)
