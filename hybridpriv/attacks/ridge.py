@@ -79,8 +79,9 @@ def fit(
   y = y - image
   # In float32 it has negative eigenvalues where images are fewer than values,
   # and no solution; in parts, as in float64 all codes might not fit in memory.
-  parts = np.array_split(x, -(-len(x) // 1024))
-  gram = sum(p.T @ p for p in (part.astype(np.float64) for part in parts))
+  gram = np.zeros((x.shape[1], x.shape[1]))
+  for part in np.array_split(x, -(-len(x) // 1024)):
+    gram += part.T.astype(np.float64) @ part.astype(np.float64)
   cross = x.T @ np.tile(y, (draws, 1)) if draws > 1 else x.T @ y
   unit = np.trace(gram) / len(gram) or 1.0  # constant codes
   judged = (codes(draws, np.asarray(held_out)) - mean) / scale
