@@ -1,0 +1,28 @@
+"""DPFE with more to keep: nested sets of desired labels, on LFW.
+
+Question: the more the service must learn, the less can be hidden (Osia et al.,
+arXiv 1802.03151, attribute sets).  LFW has two labels to nest: gender, and
+gender with emotion.
+
+Command: python launch/sweep.py --config=configs/ablations/dpfe_lfw.py:small
+  --config.data.path=<folder> --workdir=runs/dpfe
+"""
+
+from configs import default, lfw_dpfe
+
+_SETS = {
+  "gender": ("gender", "emotion"),
+  "gender_emotion": ("gender,emotion", ""),
+}
+
+
+def get_config(variant: str = "full"):
+  """Return the study that every run starts from, and what each changes."""
+  c = lfw_dpfe.get_config(variant)
+  c.sweep = default.in_order(
+    {
+      name: {"data": {"desired": desired, "unforeseen": unforeseen}}
+      for name, (desired, unforeseen) in _SETS.items()
+    }
+  )
+  return c
