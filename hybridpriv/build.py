@@ -13,7 +13,7 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
+import optax
 
 from hybridpriv import attacks, losses, networks, privatizers
 from hybridpriv.attacks import attack as attack_lib
@@ -232,7 +232,8 @@ def terms(config: Config) -> tuple[list[objective.Term], dict[str, float]]:
     ramp = entry.pop("ramp_steps", 0)
     if "weight" not in entry:
       raise ValueError(f"config.objective.{name} has no weight: give it one")
-    for label in _expand(inputs, roles(config).desired):
+    each = any("{desired}" in value for value in inputs.values())
+    for label in roles(config).desired if each else (None,):
       own = name if label is None else f"{name}/{label}"
       if label == roles(config).desired[0] or label is None:
         own = name
@@ -242,7 +243,7 @@ def terms(config: Config) -> tuple[list[objective.Term], dict[str, float]]:
           function=found,
           inputs=_fill(inputs, label),
           knobs=tuple(k for k in entry if k != "weight"),
-          schedule=_ramp(ramp) if ramp else None,
+          schedule=optax.linear_schedule(0.0, 1.0, ramp) if ramp else None,
           mask=mask,
           player=player,
         )
@@ -273,18 +274,10 @@ def copies(knobs: Mapping[str, float], name: str) -> list[str]:
   return found
 
 
-def _expand(inputs: Config, desired: Sequence[str]) -> Sequence[str | None]:
-  return desired if any("{desired}" in v for v in inputs.values()) else (None,)
-
-
 def _fill(inputs: Config, label: str | None) -> tuple[tuple[str, str], ...]:
   return tuple(
     (k, v.replace("{desired}", label or "")) for k, v in inputs.items()
   )
-
-
-def _ramp(steps: int) -> Callable[..., Any]:
-  return lambda step: jnp.minimum(step / steps, 1.0)
 
 
 def monitors(config: Config) -> list[step_lib.Monitor]:

@@ -22,7 +22,7 @@ from hybridpriv.study import setup, training
 from hybridpriv.study import workdir as workdir_lib
 
 TINY = "--config=configs/spar_activity.py:tiny"
-PROGRAMS = ("run", "train", "audit", "report")
+PROGRAMS = ("run", "train", "audit", "report", "sweep")
 
 
 def _one_line(done):
