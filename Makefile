@@ -9,12 +9,14 @@ MAKEFLAGS += --no-print-directory
 bin := $(VENV)/bin
 pip := $(bin)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test test-slow lint docs clean
+.PHONY: help demo reproduce test test-slow lint docs clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # two installs into one environment disturb each other
 
 help:
 	@echo "make demo       train, attack and report on real data ($(WORKDIR))"
+	@echo "make reproduce  every study of the paper; DATA=<folder with lfw/ and"
+	@echo "                sisfall/>, QUICK=1 for the main one in short"
 	@echo "make test       run the tests but for the slow ones"
 	@echo "make test-slow  run the slow tests"
 	@echo "make lint       check style, types and import contracts"
@@ -25,6 +27,50 @@ demo: $(VENV)/.core
 	@$(bin)/python launch/run.py \
 	  --config=configs/spar_activity.py$(VARIANT) --workdir=$(WORKDIR)
 	@echo "The report: $(WORKDIR)/report/index.html"
+
+# Each study goes on where it was stopped, and is skipped when it is done; one
+# that fails does not keep the others from running.
+DATA ?=
+RUNS ?= runs/paper
+QUICK ?=
+lfw = --config.data.path=$(DATA)/lfw --config.features=$(RUNS)/features
+ifeq ($(QUICK),)
+studies = layers verification dpfe emotion sisfall recipe
+else
+studies = quick
+endif
+
+.PHONY: $(addprefix study-,$(studies))
+reproduce:
+	@test -f "$(DATA)/lfw/labels.csv" || { echo "error: there is no" \
+	  "$(DATA)/lfw/labels.csv. Name the folder that holds lfw/ and sisfall/:" \
+	  "make reproduce DATA=<folder>"; exit 1; }
+	@$(MAKE) --keep-going $(addprefix study-,$(studies))
+	@echo "The reports: $(RUNS)/*/report/index.html"
+
+launched = $(bin)/python launch
+study-layers: $(VENV)/.pretrained
+	@$(launched)/sweep.py --config=configs/ablations/layers_lfw.py:small $(lfw) \
+	  --workdir=$(RUNS)/layers
+study-quick: $(VENV)/.pretrained
+	@$(launched)/sweep.py --config=configs/ablations/layers_lfw.py:small $(lfw) \
+	  --workdir=$(RUNS)/quick --runs=block13 --config.train.seeds=1 \
+	  --config.audit.attack_seeds=2
+study-verification: $(VENV)/.pretrained
+	@$(launched)/run.py --config=configs/lfw_verification.py:small $(lfw) \
+	  --workdir=$(RUNS)/verification
+study-dpfe: $(VENV)/.pretrained
+	@$(launched)/sweep.py --config=configs/ablations/dpfe_lfw.py:small $(lfw) \
+	  --workdir=$(RUNS)/dpfe
+study-emotion: $(VENV)/.pretrained
+	@$(launched)/run.py --config=configs/lfw_emotion.py:small $(lfw) \
+	  --workdir=$(RUNS)/emotion
+study-sisfall: $(VENV)/.core
+	@$(launched)/run.py --config=configs/sisfall_activity.py:small \
+	  --config.data.path=$(DATA)/sisfall --workdir=$(RUNS)/sisfall
+study-recipe: $(VENV)/.core
+	@$(launched)/run.py --config=configs/paper/gender_vgg16.py:small \
+	  --config.data.path=$(DATA)/lfw --workdir=$(RUNS)/recipe
 
 # Tests of one file share what they compile and train, so they stay together.
 test: $(VENV)/.test

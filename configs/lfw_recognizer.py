@@ -50,7 +50,7 @@ def get_config(variant: str = "full"):
   if variant == "small":
     c.train.base.steps = 150
     c.privatizers.noise.sigma = SIGMAS[2::2]
-    c.audit.rotations = 2
+    c.audit.rotations = 3
   if variant == "tiny":
     c.data.size = 103
     c.data.crop = 0
