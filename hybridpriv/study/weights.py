@@ -5,6 +5,7 @@ import json
 import sys
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import tqdm
@@ -31,13 +32,16 @@ def published(setup: Setup, fold: int) -> dict[str, Any]:
   """
   shape = tuple(setup.config["input_shape"]) or setup.data.inputs.shape[1:]
   options = json.dumps({"weights": setup.config["weights"]})
-  known = _read(options, setup.network, shape)
   network = setup.network
-  if not known or not isinstance(network, bottleneck.Bottleneck):
-    return known
-  name = (str(setup.folder), fold, options, network)
-  if name not in _projected:
-    _projected[name] = _project(setup, fold, known, shape)
+  # Values also where a program is only traced for its shapes, or what is kept
+  # here would be of that trace.
+  with jax.ensure_compile_time_eval():
+    known = _read(options, network, shape)
+    if not known or not isinstance(network, bottleneck.Bottleneck):
+      return known
+    name = (str(setup.folder), fold, options, network)
+    if name not in _projected:
+      _projected[name] = _project(setup, fold, known, shape)
   more = _projected[name]
   return {
     collection: {**known.get(collection, {}), **more.get(collection, {})}

@@ -77,11 +77,16 @@ class Network(staged.Staged):
 
 
 def weights(
-  *, network: Any, input_shape: tuple[int, ...], seed: int = 0
+  *,
+  network: Any,
+  input_shape: tuple[int, ...],
+  seed: int = 0,
+  width: float = 0.0,
 ) -> tuple[dict[str, Any], str]:
-  """Draws what stands for published weights, with a report."""
+  """Draws what stands for published weights, of another width if given."""
   inner = getattr(network, "inner", network)
-  drawn = inner.init(
-    jax.random.key(seed), jnp.zeros((1, *input_shape)), train=False
-  )
+  if width:
+    inner = inner.clone(width=width)
+  x = jnp.zeros((1, *input_shape))
+  drawn = inner.init(jax.random.key(seed), x, train=False)
   return dict(drawn), f"drawn from seed {seed}"
