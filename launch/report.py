@@ -2,8 +2,10 @@
 
   python launch/report.py runs/demo
   python launch/report.py runs/one runs/two --out=runs/comparison --csv --latex
+  python launch/report.py docs/results/lfw_gender.json --out=runs/again
 
-Workdirs are arguments without a dash; --workdir names one as well. With
+Workdirs are arguments without a dash; --workdir names one as well. Results
+files that were kept, as in docs/results/, may stand for workdirs. With
 --config, as for the other programs, what is missing is run first.
 """
 
@@ -13,7 +15,9 @@ import program
 from absl import flags
 
 OUT = flags.DEFINE_string(
-  "out", "comparison", "folder for the comparison of several workdirs"
+  "out",
+  "comparison",
+  "folder for the comparison of several workdirs, or the report of a file",
 )
 CSV = flags.DEFINE_bool(
   "csv", False, "also write every measurement, measurements.csv"
@@ -39,7 +43,9 @@ def main(given: list[str]) -> None:
   from hybridpriv.audit import card, compare
 
   if len(workdirs) == 1:
-    page = card.write(workdirs[0])
+    is_file = workdirs[0].suffix == ".json"
+    out = pathlib.Path(OUT.value) if is_file else None
+    page = card.write(workdirs[0], out)
   else:
     page = compare.write(workdirs, pathlib.Path(OUT.value))
   print(page)

@@ -37,11 +37,15 @@ FOOTER = (
 )
 
 
-def write(workdir: pathlib.Path) -> pathlib.Path:
+def write(
+  workdir: pathlib.Path, out: pathlib.Path | None = None
+) -> pathlib.Path:
   """Write the report of an audited workdir; an old one is replaced whole.
 
   Args:
-    workdir: a study's folder, audited.
+    workdir: a study's folder, audited; or a results file that was kept of one,
+      which lacks what pictures of codes and trainings are drawn from.
+    out: the folder of the report; `report` in the workdir by default.
 
   Returns:
     The path of `index.html`.
@@ -56,7 +60,7 @@ def write(workdir: pathlib.Path) -> pathlib.Path:
   def build(folder: pathlib.Path) -> page.Page:
     return _page(results, workdir, folder)
 
-  return publish(build, workdir / "report")
+  return publish(build, out or workdir / "report")
 
 
 def _with_times(results: Results, workdir: pathlib.Path) -> Results:

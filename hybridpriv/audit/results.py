@@ -238,13 +238,15 @@ def read(workdir: pathlib.Path) -> Results:
   """Read and check `audit/results.json` of a workdir.
 
   Args:
-    workdir: a study's folder.
+    workdir: a study's folder, or such a file that was kept of one.
 
   Raises:
     FileNotFoundError: when the audit has not been run.
     ValueError: when the file breaks the format; the message names the row.
   """
-  path = pathlib.Path(workdir) / "audit" / "results.json"
+  path = pathlib.Path(workdir)
+  if path.suffix != ".json":
+    path = path / "audit" / "results.json"
   if not path.is_file():
     raise FileNotFoundError(
       f"{path} is not there: run the audit of this workdir first "

@@ -320,3 +320,15 @@ def test_names_from_the_data_can_not_break_the_page(tmp_path):
   assert "<script>" not in text and "&lt;script&gt;" in text
   assert "a &amp; b" in text and "<title>&lt;t&gt;</title>" in text
   assert "a\\|b" in page.to_markdown(document)
+
+
+def test_a_results_file_that_was_kept_is_drawn_again(workdir, tmp_path):
+  kept = tmp_path / "kept.json"
+  kept.write_bytes((workdir / "audit" / "results.json").read_bytes())
+  page_of = card.write(kept, tmp_path / "again").parent
+  whole = (workdir / "report" / "report.md").read_text()
+  again = (page_of / "report.md").read_text()
+  for title in ("## What was found", "## The embeddings", "## Controls"):
+    part = whole[whole.index(title) :].split("\n## ")[0]
+    assert part in again
+  assert (page_of / "figures" / "trade_off.png").is_file()
