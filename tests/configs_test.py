@@ -213,6 +213,25 @@ def test_lfw_attackers_find_the_planted_person(lfw):
   assert undefended.value > undefended.chance
 
 
+def _ranks(row):
+  """Returns the levels at which a row's samples are ranked."""
+  return {m.attack for m in row.leakage if m.attack.startswith("rank.")}
+
+
+def test_lfw_ranks_people_beside_pictures(lfw):
+  _, found = lfw
+  for row in found.rows:
+    assert _ranks(row) == {"rank.image", "rank.person"}
+    by_level = {m.attack: m for m in row.leakage if m.metric == "rank"}
+    # Six people are audited, as many women as men, who have 20 pictures each:
+    # who knows the gender alone has three to choose from, or 60 pictures.
+    assert by_level["rank.person"].chance == pytest.approx(1 - 3.5 / 6)
+    assert by_level["rank.person"].floor == pytest.approx(1 - 2 / 6)
+    assert by_level["rank.image"].chance == pytest.approx(1 - 60.5 / 120)
+    assert by_level["rank.image"].floor == pytest.approx(1 - 30.5 / 120)
+    assert by_level["rank.person"].floor_of == "desired label"
+
+
 @pytest.fixture(scope="module")
 def synthetic(launch, tmp_path_factory):
   """Two desired labels at once."""
@@ -270,5 +289,7 @@ def test_where_nobody_is_named_samples_are_the_units(own):
   for row in (*found.rows, *found.controls):
     for m in (*row.utility, *row.leakage):
       assert m.unit == "sample" and "over samples" in m.interval
+  for row in found.rows:
+    assert _ranks(row) == {"rank.image"}
   report = (folder / "report" / "report.md").read_text()
   assert "Units are samples, not people" in report

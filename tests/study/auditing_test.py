@@ -48,6 +48,18 @@ def test_the_results_follow_the_schema(results, repository):
   jsonschema.validate(results, json.loads((repository / SCHEMA).read_text()))
 
 
+def test_the_device_pays_for_its_half(results):
+  # 16 x 16 x 3 values into 96, and these into two answers.
+  client, whole = (results["study"]["cost"][k] for k in ("client", "whole"))
+  assert client["params"] == 768 * 96 + 96
+  assert whole["params"] == client["params"] + 96 * 2 + 2
+  assert client["macs"] == 768 * 96 and whole["macs"] == 768 * 96 + 96 * 2
+  assert client["num_bytes"] == 4 * 96 and whole["num_bytes"] == 4 * 2
+  for half in (client, whole):
+    assert half["memory_bytes"] >= 4 * half["params"]
+    assert half["time_ms"] > 0
+
+
 # --- The paper's adversary.
 
 
