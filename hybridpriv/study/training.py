@@ -137,13 +137,16 @@ def _fold(
 
 
 def _moves_pairs(setup: Setup, trial: Trial) -> bool:
-  """Tell whether a trial turns on a term that has a margin."""
-  _, knobs = build.terms(setup.config)
-  return any(
-    value and name.replace("/weight", "/margin") in knobs
-    for name, value in trial.knobs
-    if name.endswith("/weight")
-  )
+  """Tell whether a trial turns on a term that keeps desired classes apart."""
+  terms, knobs = build.terms(setup.config)
+  desired = {f"labels/{name}" for name in setup.roles.desired}
+  apart = [
+    f"{term.name}/weight"
+    for term in terms
+    if f"{term.name}/margin" in knobs
+    and desired & set(dict(term.inputs).values())
+  ]
+  return any(value and name in apart for name, value in trial.knobs)
 
 
 def _choose(

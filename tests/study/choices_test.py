@@ -87,3 +87,27 @@ def test_members_that_chains_share_have_one_name(config):
   other = fitting.member_names(by_name["simple/noise sigma=2"])
   assert project == noise[:1] == other[:1]
   assert noise[1] != other[1]
+
+
+def test_only_terms_that_keep_desired_classes_apart_are_warned_about(config):
+  config["objective"]["people"] = {
+    "function": "siamese.reversed_contrastive",
+    "inputs": {"feature": "feature", "labels": "labels/person"},
+    "weight": 0.0,
+    "margin": 10.0,
+  }
+  given = setup.Setup(
+    config, build.roles(config), None, (), None, pathlib.Path()
+  )
+  moves = {
+    name: training._moves_pairs(given, setup.Trial("any", ((name, value),)))
+    for name, value in (
+      ("siamese/weight", 1.0),
+      ("siamese/margin", 1.0),
+      ("people/weight", 1.0),
+      ("task/weight", 1.0),
+    )
+  }
+  assert [name for name, own in moves.items() if own] == ["siamese/weight"]
+  silent = setup.Trial("simple", (("siamese/weight", 0.0),))
+  assert not training._moves_pairs(given, silent)

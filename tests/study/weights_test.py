@@ -217,9 +217,11 @@ def test_the_rest_of_a_bottlenecked_network_is_as_published(narrow):
 
 
 def test_dpfe_is_trained_and_its_reference_is_simple(
-  narrow, narrow_config, quiet
+  narrow, narrow_config, quiet, capsys
 ):
   study.run(narrow_config, narrow.folder, "fit", say=quiet)
+  # Its margin is between people, and far away on purpose.
+  assert "margin" not in capsys.readouterr().err
   (chosen,) = training.chosen(narrow)
   assert list(chosen) == ["simple", "dpfe"]
   assert len(chosen["dpfe"]["trials"]) == 2
