@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hybridpriv.audit import drawing, embeddings, page, words
-from hybridpriv.audit.results import Results, Row
+from hybridpriv.audit.results import Measurement, Results, Row
 
 _NAMES = 1.35  # inches for the names at the left
 _LINE = 0.145  # inches of a line of these
@@ -32,12 +32,18 @@ def caption(*, psnr: float, ssim: float, matched: float | None = None) -> str:
 
 
 def of_row(row: Row) -> str:
-  """Word the strongest inversion of a row, by its error."""
-  attacks: dict[str, dict[str, float]] = {}
+  """Word the inversion of a row whose pictures are shown."""
+  attacks: dict[str, dict[str, Measurement]] = {}
   for m in row.leakage:
     if m.attack.startswith("inversion."):
-      attacks.setdefault(m.attack, {})[m.metric] = m.value
-  return caption(**max(attacks.values(), key=lambda own: own["psnr"]))
+      attacks.setdefault(m.attack, {})[m.metric] = m
+
+  def on_held_out(own: Mapping[str, Measurement]) -> float:
+    psnr = own["psnr"]
+    return psnr.value if psnr.validation is None else psnr.validation
+
+  best = max(attacks.values(), key=on_held_out)
+  return caption(**{name: m.value for name, m in best.items()})
 
 
 def figure(

@@ -8,6 +8,7 @@ finds the right person.
 """
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,9 +27,10 @@ from hybridpriv.study import fitting, parts, training, workdir
 from hybridpriv.study.setup import Setup, key
 from hybridpriv.train import augment, features
 
-DECODER, RIDGE = "inversion.decoder", "inversion.ridge"
+_ATTACKS = DECODER, RIDGE = "inversion.decoder", "inversion.ridge"
 _DRAWS = 8  # of noisy codes that the regression sees
 PEAK_DB = 60.0  # decibels that a table of scores in [0, 1] can hold
+_LEAST = 10 ** (-PEAK_DB / 10)  # mean squared error of so many
 _SHOWN = 8  # people in the figure
 _SIDE = 150  # pixels that the recognizer takes
 
@@ -69,11 +71,12 @@ def run(
   truth = pictures(setup, parts_of.audit[test], size)
   judge = _judge()
   found: dict[str, dict[str, np.ndarray]] = {}
+  held: dict[str, dict[str, float]] = {}
   selected = [row for row in rows if chosen[row.name]["selected"]]
   for row in tqdm.tqdm(
     selected, desc="inversion", leave=False, disable=None, unit="row"
   ):
-    found[row.name] = _restored(
+    found[row.name], held[row.name] = _restored(
       setup, row, problem.fold, index, learn, held_out, images, test
     )
   gallery_codes = judge(pictures(setup, parts_of.audit[gallery], size))
@@ -109,9 +112,18 @@ def run(
   }
   made: dict[str, Measured] = {}
   for name, own in found.items():
-    for attack in (DECODER, RIDGE):
+    for attack in _ATTACKS:
       made.setdefault(name, []).extend(
-        _measure(setup, attack, metric, value, label[test], seen, references)
+        _measure(
+          setup,
+          attack,
+          metric,
+          value,
+          label[test],
+          seen,
+          references,
+          held[name][attack] if metric == "psnr" else None,
+        )
         for metric, value in scores(own[attack]).items()
       )
   _keep(setup, problem, test, truth, found)
@@ -198,8 +210,13 @@ def _restored(
   held_out: np.ndarray,
   images: np.ndarray,
   test: np.ndarray,
-) -> dict[str, np.ndarray]:
-  """Train the decoder of one embedding, or read what it restored."""
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+  """Train the attackers of one embedding, or read what they restored.
+
+  Returns:
+    (pictures by attack, and those of the better as "best"; decibels on the
+    pictures held out, by attack).
+  """
   options = setup.config["audit"]["inversion"]
   trial = training.chosen(setup)[fold][row.training]["chosen"]
   system = fitting.load_system(setup, fold, 0, trial)
@@ -268,13 +285,11 @@ def _restored(
       )
     workdir.write_arrays(path, arrays)
   with np.load(path) as saved:
-    errors = [float(saved[f"{attack}/error"]) for attack in (DECODER, RIDGE)]
-    restored = {
-      attack: saved[attack].astype(np.float32) / 255
-      for attack in (DECODER, RIDGE)
-    }
-  best = DECODER if errors[0] < errors[1] else RIDGE
-  return restored | {"best": restored[best]}
+    errors = {a: max(float(saved[f"{a}/error"]), _LEAST) for a in _ATTACKS}
+    held = {a: -10 * math.log10(error) for a, error in errors.items()}
+    restored = {a: saved[a].astype(np.float32) / 255 for a in _ATTACKS}
+  restored["best"] = restored[max(_ATTACKS, key=held.__getitem__)]
+  return restored, held
 
 
 def _measure(
@@ -285,6 +300,7 @@ def _measure(
   label: np.ndarray,
   person: np.ndarray,
   references: Mapping[str, Mapping[str, np.ndarray]],
+  validation: float | None,
 ) -> tuple[dict[str, Any], statistics.Table]:
   """Make a measurement; a person counts once, and decibels are decibels."""
   num = int(label.max()) + 1
@@ -303,7 +319,7 @@ def _measure(
     floor=mean("floor"),
     floor_of="mean image of the desired class",
     auxiliary="pictures of task-train people with their codes",
-    validation=None,
+    validation=validation,
     original=mean("original"),
   )
   if metric == "psnr":

@@ -1,10 +1,13 @@
 """The picture shows the images it was given, under the right names."""
 
+import types
+
 import matplotlib
 import numpy as np
 import pytest
 
 from hybridpriv.audit import drawing, reconstructions
+from hybridpriv.audit.results import Measurement
 
 RNG = np.random.default_rng(0)
 PEOPLE = RNG.uniform(size=(5, 16, 16, 3))
@@ -27,6 +30,44 @@ def test_each_column_is_a_person_and_each_row_an_embedding(drawn):
   shown = [panel.images[0].get_array() for panel in drawn.axes]
   expected = np.concatenate([PEOPLE, *ROWS.values()])
   np.testing.assert_array_equal(np.stack(shown), expected)
+
+
+def _measured(attack, metric, value, validation):
+  return Measurement(
+    target="picture",
+    attack=attack,
+    metric=metric,
+    value=value,
+    low=value,
+    high=value,
+    interval="none",
+    unit="person",
+    chance=0.0,
+    floor=None,
+    num_units=3,
+    num_queries=1,
+    auxiliary="",
+    validation=validation,
+  )
+
+
+@pytest.mark.parametrize("validation, psnr", [(12.0, 20), (30.0, 18)])
+def test_a_caption_is_that_of_the_attack_whose_pictures_are_shown(
+  validation, psnr
+):
+  # On people held out, whichever was better on those attacked.
+  found = [
+    _measured("inversion.ridge", "psnr", 20.0, 15.0),
+    _measured("inversion.ridge", "ssim", 0.5, None),
+    _measured("inversion.decoder", "psnr", 18.0, validation),
+    _measured("inversion.decoder", "ssim", 0.4, None),
+    _measured("attribute.linear", "accuracy", 0.9, 0.9),
+  ]
+  row = types.SimpleNamespace(leakage=found)
+  text = reconstructions.of_row(row)
+  assert text == reconstructions.caption(
+    psnr=psnr, ssim={20: 0.5, 18: 0.4}[psnr]
+  )
 
 
 def test_rows_are_named_and_say_how_good_they_are(drawn):

@@ -133,6 +133,28 @@ def test_more_is_restored_from_a_feature_than_from_nothing(results):
   assert ssim["chance"] < ssim["low"]
 
 
+def test_the_pictures_are_those_of_the_better_on_people_held_out(
+  audited, results
+):
+  row = results["rows"][0]
+  held = {}
+  for attack in (inverting.DECODER, inverting.RIDGE):
+    found = _measured(row, attack)
+    held[attack] = found.pop("psnr")["validation"]
+    assert 10 < held[attack] < 40
+    assert all(m["validation"] is None for m in found.values())
+  best = max(held, key=held.__getitem__)
+  with np.load(audited / "audit" / "pictures.npz") as arrays:
+    shown = arrays[f"{ROW}/restored"]
+  for path in (audited / "audit" / "parts").glob("*-images.npz"):
+    with np.load(path) as saved:
+      if saved[best].shape[1:] == shown.shape[1:]:
+        every = {x.tobytes() for x in saved[best]}
+        if all(x.tobytes() in every for x in shown):
+          return
+  pytest.fail(f"no file holds the pictures shown, of {best}")
+
+
 @pytest.mark.skipif(not INSTALLED, reason="needs the extra `pretrained`")
 def test_the_recognizer_is_asked_for_the_person(results):
   m = _measured(results["rows"][0], inverting.RIDGE)["matched"]
