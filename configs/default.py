@@ -96,6 +96,7 @@ def get_config() -> config_dict.ConfigDict:
   c.train.seeds = 3  # trainings from scratch that differ in the seed only
   c.train.batch_size = 64
   c.train.balance = True  # every class of the first desired label alike
+  c.train.groups = ""  # a label: fine-tune on pairs of samples that share it
   c.train.tolerance = 0.01  # balanced utility that a trial may cost
   c.train.margin_unit = "median"  # of the base network's distances; or "raw"
   c.train.retune_cloud = False  # tune the cloud half on decoded codes
@@ -168,6 +169,7 @@ def get_config() -> config_dict.ConfigDict:
   c.audit.floor_attacks = config_dict.ConfigDict()
   c.audit.floor_attacks.linear = {"function": "attribute.linear"}
   c.audit.floor_attacks.mlp = {"function": "attribute.mlp"}
+  c.audit.floor_attacks.centroid = {"function": "neighbour.centroid"}
   return c
 
 

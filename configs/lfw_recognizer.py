@@ -46,6 +46,8 @@ def get_config(variant: str = "full"):
   c.audit.draws = 2  # times five attackers
   c.audit.transfer.steps = 200
   c.audit.inversion.steps = 1500
+  # These features take a stronger term than others before it costs anything.
+  c.trainings.siamese.siamese.weight = (100.0, 1e3, 1e4, 1e5)
   set_cut(c, "block13")
   if variant == "small":
     c.train.base.steps = 150

@@ -4,11 +4,12 @@ Question: the third task of the paper's first versions: face recognition is
 desired, as verification on LFW's official pairs (view 2, ten parts), through
 cut, projection and noise; gender and emotion are private.  The recognizer is
 used as published, nothing is trained; components and noise are fitted on people
-who are in no pair.
+who are in no pair.  The noise is chosen on pairs of the development view whose
+people are in no test pair.
 
 Command: python launch/run.py --config=configs/lfw_verification.py:small
   --config.data.path=<folder> --workdir=runs/verification
-  (needs the extra `pretrained`; pairs.txt and pairsDevTest.txt in the folder)
+  (needs the extra `pretrained`; pairs.txt and pairsDevTrain.txt in the folder)
 """
 
 from configs import lfw_recognizer
@@ -23,7 +24,7 @@ def get_config(variant: str = "full"):
   c.data.unforeseen = ""
   c.verification.outputs = 128
   c.verification.test = "pairs.txt"
-  c.verification.validation = "pairsDevTest.txt"
+  c.verification.validation = "pairsDevTrain.txt"
   c.trainings = {"simple": {"siamese": {"weight": 0.0}}}
   c.train.seeds = 1  # there is nothing to draw
   c.train.balance = False

@@ -53,9 +53,14 @@ def get_config(variant: str = "full"):
   c.audit.attacks.mlp = {
     "function": "attribute.mlp",
     "width": 32,
+    "weight_decay": 0.001,
     "max_steps": 500,
   }
-  c.audit.attacks.linear = {"function": "attribute.linear", "max_steps": 500}
+  c.audit.attacks.linear = {
+    "function": "attribute.linear",
+    "weight_decay": 0.001,
+    "max_steps": 500,
+  }
   c.audit.floor_attacks = {
     name: c.audit.attacks[name] for name in ("linear", "mlp")
   }

@@ -13,11 +13,14 @@ Command: python launch/run.py --config=configs/paper/gender_vgg16.py
   python launch/train.py --config=configs/paper/gender_vgg16.py --dry_run
 
 The paper starts from a published gender network (DEX) that is not distributed
-any more.  Any VGG-16 or VGG-Face file stands in for it: the base training then
-tunes it for gender.  Without a file the base network is trained from scratch,
-at a rate of its own.  `small`, 64 x 64 pixels and a quarter of the width, is
-for two CPU cores: there the base network has batch normalisation, because
-without it it does not start to learn in the time.
+any more.  A VGG-16 or VGG-Face file of Caffe's or Keras's kind (BGR, means
+subtracted, not divided) stands in for it: the base training then tunes it for
+gender.  torchvision's take --config.weights.channels=rgb and
+--config.input_std=57.4.  configs/ablations/gender_vgg16.py has all three cuts.
+Without a file the base network is trained from scratch, at a rate of its own.
+`small`, 64 x 64 pixels and a quarter of the width, is for two CPU cores: there
+the base network has batch normalisation, because without it it does not start
+to learn in the time.
 """
 
 from configs import default, lfw_gender

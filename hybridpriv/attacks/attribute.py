@@ -1,5 +1,6 @@
 """Attribute and identity adversaries that learn by gradient."""
 
+import itertools
 from typing import Any
 
 import jax
@@ -12,14 +13,14 @@ from hybridpriv.attacks import attack as attack_lib
 def linear(
   *,
   learning_rate: float | tuple[float, ...] = (0.003, 0.03),
-  weight_decay: float = 0.001,
+  weight_decay: float | tuple[float, ...] = (0.001, 0.3),
   max_steps: int = 1000,
 ) -> attack_lib.Attack:
   """Attack with multinomial logistic regression.
 
   Args:
     learning_rate: rate, or rates to try.
-    weight_decay: decoupled weight decay.
+    weight_decay: decoupled weight decay, or several to try.
     max_steps: limit of the training.
   """
   return _network(
@@ -32,7 +33,7 @@ def mlp(
   width: int = 64,
   depth: int = 2,
   learning_rate: float | tuple[float, ...] = (0.001, 0.005),
-  weight_decay: float = 0.001,
+  weight_decay: float | tuple[float, ...] = (0.001, 0.3),
   max_steps: int = 1000,
 ) -> attack_lib.Attack:
   """Attack with a multi-layer perceptron.
@@ -41,7 +42,7 @@ def mlp(
     width: units of every hidden layer.
     depth: number of hidden layers.
     learning_rate: rate, or rates to try.
-    weight_decay: decoupled weight decay.
+    weight_decay: decoupled weight decay, or several to try.
     max_steps: limit of the training.
   """
   return _network(
@@ -53,7 +54,7 @@ def _network(
   name: str,
   hidden: tuple[int, ...],
   learning_rate: float | tuple[float, ...],
-  weight_decay: float,
+  weight_decay: float | tuple[float, ...],
   max_steps: int,
 ) -> attack_lib.Attack:
   """Make an attack of a dense network; parameters are (kernel, bias) pairs."""
@@ -88,7 +89,7 @@ def _network(
       init=init,
       logits=logits,
       learning_rate=knobs["learning_rate"],
-      weight_decay=weight_decay,
+      weight_decay=knobs["weight_decay"],
       max_steps=max_steps,
     )
 
@@ -97,8 +98,11 @@ def _network(
     codes = attack_lib.standardise(codes, mean, std)
     return logits(attacker["params"], codes)
 
-  rates = (
-    (learning_rate,) if isinstance(learning_rate, float) else learning_rate
+  rates, decays = (
+    (x,) if isinstance(x, float) else x for x in (learning_rate, weight_decay)
   )
-  grid = tuple({"learning_rate": r} for r in rates)
+  grid = tuple(
+    {"learning_rate": r, "weight_decay": d}
+    for r, d in itertools.product(rates, decays)
+  )
   return attack_lib.Attack(name, fit, score, grid)

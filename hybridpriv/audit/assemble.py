@@ -177,6 +177,8 @@ def measurement(
     "num_units": len(table.people),
     "num_queries": num_queries,
     "auxiliary": auxiliary,
+    "train_seeds": table.sum.shape[0],
+    "attack_seeds": table.sum.shape[1],
     **more,
   }
 

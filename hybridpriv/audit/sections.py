@@ -368,5 +368,11 @@ def all_rows(results: Results) -> page.Section:
 
 
 def _interval(rows: tuple[Row, ...]) -> str:
-  found = [m.interval for row in rows for m in (*row.leakage, *row.utility)]
-  return f"intervals ({found[0]})" if found else "intervals"
+  found = [
+    m.interval
+    for row in rows
+    for m in (*(row.leakage_of(target) for target in row.worst), *row.utility)
+    if m is not None
+  ]
+  texts = " or ".join(dict.fromkeys(found))
+  return f"intervals ({texts})" if texts else "intervals"

@@ -135,8 +135,9 @@ def paired_difference(
 ) -> tuple[float, float, float]:
   """Return value(a) - value(b) and its limits, paired by person and seed.
 
-  Each resample draws the same people for both, the same train seeds where both
-  have as many, and the same attack seeds where both have as many of these too.
+  Each resample draws the same people for both, and the same train seeds: where
+  one was measured on fewer, the other is cut to as many, the first ones. Attack
+  seeds are the same where both have as many.
 
   Args:
     a: one measurement.
@@ -149,6 +150,8 @@ def paired_difference(
     ValueError: when a and b are measured on different people.
   """
   _same_people([a, b])
+  num = min(len(a.sum), len(b.sum))
+  a, b = (table._replace(sum=table.sum[:num]) for table in (a, b))
   tables = [resampling.unnest(a), resampling.unnest(b)]
   draws = resampling.replicates(tables, seed, resamples)
   slack = [resampling.slack(table, level) for table in tables]

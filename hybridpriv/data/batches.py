@@ -85,6 +85,62 @@ def indices(
   return np.random.default_rng((seed, 2, step)).permutation(batch)
 
 
+def groups(
+  index: np.ndarray,
+  *,
+  seed: int,
+  step: int,
+  batch_size: int,
+  group: np.ndarray,
+  size: int = 2,
+  balance: np.ndarray | None = None,
+) -> np.ndarray:
+  """Choose a batch of groups, such as people, with several samples of each.
+
+  At random, two samples of one person hardly ever meet in a batch; losses on
+  pairs of one person need such batches.
+
+  Args:
+    index: int64 `[n]` sample numbers to draw from.
+    seed: seed of the order.
+    step: number of the batch, from 0.
+    batch_size: samples in the batch, a multiple of `size`.
+    group: int `[n]` group of each of `index`; groups with fewer than `size`
+      samples are never drawn.
+    size: samples of a group, chosen anew each time.
+    balance: int `[n]` class of each of `index`; a group has that of its first
+      sample, and classes have equal shares of the groups.
+
+  Returns:
+    int64 `[batch_size]` sample numbers.
+
+  Raises:
+    ValueError: no group is large enough, or `size` does not divide the batch.
+  """
+  if size < 1 or batch_size % size:
+    raise ValueError(
+      f"a batch of {batch_size} does not divide into groups of {size}"
+    )
+  order = np.argsort(group, kind="stable")
+  _, first, count = np.unique(
+    group[order], return_index=True, return_counts=True
+  )
+  first, count = first[count >= size], count[count >= size]
+  if not len(first):
+    raise ValueError(f"no group has {size} samples, expected one at least")
+  chosen = indices(
+    np.arange(len(first)),
+    seed=seed,
+    step=step,
+    batch_size=batch_size // size,
+    balance=None if balance is None else balance[order[first]],
+  )
+  rng = np.random.default_rng((seed, 3, step))
+  return np.concatenate(
+    [index[order[first[g] + rng.permutation(count[g])[:size]]] for g in chosen]
+  )
+
+
 def _dealt_to(i: int, num: int, classes: int) -> int:
   """Count what class i got of `num` items dealt round `classes` classes."""
   return num // classes + (i < num % classes)

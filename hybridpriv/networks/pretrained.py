@@ -203,6 +203,15 @@ def _shapes(
   return variables, captured[stage].shape[1:]
 
 
+def has_resnet29_dlib() -> bool:
+  """Tell whether the package that ships the dlib recognizer is installed."""
+  try:
+    importlib.metadata.distribution(_PACKAGE)
+  except importlib.metadata.PackageNotFoundError:
+    return False
+  return True
+
+
 def _shipped() -> pathlib.Path:
   """Find the file in the package that ships it."""
   try:

@@ -18,7 +18,14 @@ from hybridpriv import build
 from hybridpriv.audit import card
 from hybridpriv.data import partition
 from hybridpriv.networks import staged
-from hybridpriv.study import auditing, fitting, inverting, training, workdir
+from hybridpriv.study import (
+  auditing,
+  fitting,
+  inverting,
+  judging,
+  training,
+  workdir,
+)
 from hybridpriv.study.setup import Setup, trials
 from hybridpriv.train import metrics
 
@@ -94,6 +101,7 @@ def prepare(config: Mapping[str, Any], folder: pathlib.Path) -> Setup:
     ValueError: before any training, for data that do not fit.
   """
   _check_names(config)
+  judging.check(config)
   roles = build.roles(config)
   data = build.load_data(config)
   folds = build.folds(config, data)

@@ -193,9 +193,9 @@ def _fit(
   index = setup.folds[fold].train
   if judging.verifies(setup):
     # Pairs are over all people: nothing is fitted on those in them.
-    asked = judging.samples(setup, fold, "test")
+    asked = [judging.samples(setup, fold, p) for p in ("validation", "test")]
     person = setup.data.person
-    index = index[~np.isin(person[index], person[asked])]
+    index = index[~np.isin(person[index], person[np.concatenate(asked)])]
   labels = {k: v[index] for k, v in setup.data.labels.items()}
   context = {"features": system.features(index)}
   fitted: dict[str, Any] = {}

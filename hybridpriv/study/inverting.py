@@ -1,10 +1,10 @@
 """Visual inversion: attackers for each embedding, and what they restore.
 
-A decoder and a ridge regression learn from codes of task-train people, are
-stopped or tuned by those of task-validation people, and restore the attacked
-samples of the audit people from codes as they are sent.  Judged by error,
-structural similarity and, where the recognizer is installed, whether it still
-finds the right person.
+A decoder and a ridge regression learn from codes of task-train people and of
+the attacker's gallery, are stopped or tuned by those of task-validation people,
+and restore the attacked samples of the audit people from codes as they are
+sent.  Judged by error, structural similarity and, where the recognizer is
+installed, whether it still finds the right person.
 """
 
 import functools
@@ -26,6 +26,7 @@ from hybridpriv.privatizers import privatizer as privatizer_lib
 from hybridpriv.study import fitting, parts, training, workdir
 from hybridpriv.study.setup import Setup, key
 from hybridpriv.train import augment, features
+from hybridpriv.train import state as state_lib
 
 _ATTACKS = DECODER, RIDGE = "inversion.decoder", "inversion.ridge"
 _DRAWS = 8  # of noisy codes that the regression sees
@@ -60,14 +61,17 @@ def run(
   parts_of = setup.folds[problem.fold]
   rng = np.random.default_rng(setup.config["seed"])
   own = rng.permutation(parts_of.train)[: options["max_images"]]
-  index = np.sort(np.concatenate([own, parts_of.validation]))
-  learn = np.flatnonzero(np.isin(index, own))
-  held_out = np.flatnonzero(~np.isin(index, own))
-  images = pictures(setup, index, size)
   test = np.flatnonzero((problem.role == problems.TEST) & (problem.label >= 0))
   gallery = np.flatnonzero(
     (problem.role == problems.TRAIN) & (problem.label >= 0)
   )
+  # The network was fitted to task-train people, whose codes may be more alike
+  # than those of others: the attacker learns from its gallery as well.
+  own = np.concatenate([own, parts_of.audit[gallery]])
+  index = np.sort(np.concatenate([own, parts_of.validation]))
+  learn = np.flatnonzero(np.isin(index, own))
+  held_out = np.flatnonzero(~np.isin(index, own))
+  images = pictures(setup, index, size)
   truth = pictures(setup, parts_of.audit[test], size)
   judge = _judge()
   found: dict[str, dict[str, np.ndarray]] = {}
@@ -180,12 +184,11 @@ def _batched(measure: Any, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _judge() -> Any:
   """Make the function from images to embeddings of the published recognizer.
 
-  Without its weights it gives None.
+  Where the package with its weights is not installed it gives None.
   """
-  try:
-    variables = pretrained.resnet29_dlib()
-  except ValueError:
+  if not pretrained.has_resnet29_dlib():
     return lambda images: None
+  variables = pretrained.resnet29_dlib()
   network = dlib.resnet29_dlib(num_classes=128)
 
   @jax.jit
@@ -252,7 +255,7 @@ def _restored(
     )
     attackers = {
       DECODER: inversion.train(
-        root,
+        state_lib.stream(root, "decoder"),
         sample,
         images,
         network=decoder,
@@ -262,7 +265,7 @@ def _restored(
         name=row.name,
       ),
       RIDGE: ridge.fit(
-        root,
+        state_lib.stream(root, "ridge"),
         sample,
         images,
         index=learn,
@@ -270,8 +273,8 @@ def _restored(
         draws=_DRAWS if suffix.is_random else 1,
       ),
     }
-    first, second = jax.random.split(jax.random.fold_in(root, 1))
-    sent = np.asarray(suffix.encode(suffix_law, first, jnp.asarray(attacked)))
+    sending = state_lib.stream(root, "sent")
+    sent = np.asarray(suffix.encode(suffix_law, sending, jnp.asarray(attacked)))
     arrays = {}
     for attack, attacker in attackers.items():
       images_of = features.compute(
@@ -281,7 +284,9 @@ def _restored(
       )
       arrays[attack] = np.round(255 * images_of).astype(np.uint8)
       arrays[f"{attack}/error"] = np.asarray(
-        inversion.error(attacker, sample, second, images, held_out)
+        inversion.error(
+          attacker, sample, state_lib.stream(root, "error"), images, held_out
+        )
       )
     workdir.write_arrays(path, arrays)
   with np.load(path) as saved:
@@ -318,7 +323,7 @@ def _measure(
     chance=mean("chance"),
     floor=mean("floor"),
     floor_of="mean image of the desired class",
-    auxiliary="pictures of task-train people with their codes",
+    auxiliary="pictures of task-train people and a gallery of the audited",
     validation=validation,
     original=mean("original"),
   )

@@ -14,10 +14,34 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hybridpriv import build
 from hybridpriv.data import dataset
 from hybridpriv.study.setup import Setup
 
 _PARTS = 10  # of a list of pairs that does not name its own
+
+
+def check(config: build.Config) -> None:
+  """Refuse a verification that cannot be what it says.
+
+  Raises:
+    ValueError: for several desired labels, no size of the embedding, or a
+      training, which would see the people of the pairs.
+  """
+  asked, desired = config["verification"], build.roles(config).desired
+  if not asked["test"]:
+    return
+  if len(desired) != 1 or not asked["outputs"]:
+    raise ValueError(
+      "config.verification compares embeddings of one desired label, the"
+      f" person: set its outputs, and config.data.desired ({list(desired)})"
+    )
+  if any(config["train"][phase]["steps"] for phase in ("base", "finetune")):
+    raise ValueError(
+      "config.verification judges a published network as it is, because its"
+      " pairs are over all people: set the steps of config.train.base and of"
+      " config.train.finetune to 0"
+    )
 
 
 class Questions(NamedTuple):
@@ -133,13 +157,29 @@ def verifies(setup: Setup) -> bool:
 def pairs(setup: Setup, part: str) -> Pairs:
   """Read the list of pairs of a part.
 
+  Pairs to choose by that show a person of the pairs to judge by are left out:
+  LFW's two views overlap.
+
   Raises:
     ValueError: if the file is no such list, or names a picture that the data
       set lacks.
   """
   folder = pathlib.Path(setup.config["data"]["path"]).expanduser()
-  file = folder / setup.config["verification"][part]
-  return _read(file, setup.data)
+  asked = setup.config["verification"]
+  found = _read(folder / asked[part], setup.data)
+  if part == "test" or asked[part] == asked["test"]:
+    return found
+  test, person = _read(folder / asked["test"], setup.data), setup.data.person
+  judged = person[np.concatenate([test.first, test.second])]
+  own = ~np.isin(person[found.first], judged)
+  own &= ~np.isin(person[found.second], judged)
+  if not (found.same[own] == 1).any() or not (found.same[own] == 0).any():
+    raise ValueError(
+      f"{folder / asked[part]}: {own.sum()} of its {len(own)} pairs show nobody"
+      f" of {asked['test']}, and not both same and different people; name"
+      " another list, config.verification.validation"
+    )
+  return Pairs(*(x[own] for x in found))
 
 
 @functools.lru_cache(maxsize=4)

@@ -78,6 +78,8 @@ def ranks(
   setup: Setup, sent: Mapping[Any, Mapping[str, victims.Sent]], row: str
 ) -> list[Measured]:
   """Measure the rank of the true record, and of the true person."""
+  if setup.data.identity in setup.roles.desired:
+    return []  # there the rank is what the service is asked for
   folds = range(len(setup.folds))
   people = [setup.data.person[setup.folds[f].audit] for f in folds]
   desired = setup.data.labels[setup.roles.desired[0]]

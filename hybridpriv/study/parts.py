@@ -1,5 +1,6 @@
 """Outcomes of attacks, kept in small files, so that none is made twice."""
 
+import functools
 import hashlib
 import json
 import pathlib
@@ -18,11 +19,24 @@ Outcomes = Mapping[tuple[int, int], engine.Outcome]
 
 def digest(values: Any, arrays: Any) -> str:
   """Name a part by everything that its outcomes depend on."""
-  own = hashlib.sha256(hybridpriv.__version__.encode())
+  own = hashlib.sha256(_code())
   own.update(repr(values).encode())
   for array in jax.tree.leaves(arrays):
     own.update(np.ascontiguousarray(array).tobytes())
   return own.hexdigest()[:16]
+
+
+@functools.cache
+def _code() -> bytes:
+  """Name the code of attacks, so that outcomes of another are made anew."""
+  own = hashlib.sha256()
+  root = pathlib.Path(hybridpriv.__file__).parent
+  for folder in ("attacks", "audit/engine.py", "privatizers", "study"):
+    place = root / folder
+    for file in sorted(place.glob("*.py")) if place.is_dir() else [place]:
+      if folder != "study" or file.stem in ("inverting", "transfer"):
+        own.update(file.read_bytes())
+  return own.digest()
 
 
 def save(path: pathlib.Path, title: str, found: Outcomes) -> None:

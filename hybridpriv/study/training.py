@@ -10,6 +10,7 @@ largest weight.
 """
 
 import dataclasses
+import functools
 import json
 import pathlib
 import sys
@@ -177,6 +178,9 @@ def _choose(
     best = max(able, key=lambda r: (r["strength"], r["utility"]))
   else:
     best = max(table, key=lambda r: r["utility"])
+  last = len(table) > 1 and best["strength"] == max(
+    r["strength"] for r in table
+  )
   return {
     "chosen": best["name"],
     "knobs": best["knobs"],
@@ -185,6 +189,7 @@ def _choose(
       f" {100 * tolerance:g} points of balanced utility on task-validation"
       f" against {100 * reference:.1f} % of the first trial"
       + ("" if able else "; none did, the most useful one was taken")
+      + ("; it is the end of the grid" if last else "")
     ),
     "trials": table,
   }
@@ -316,8 +321,14 @@ def make_batches(
   order = integer(setup, fold, seed, phase)
   balance = setup.data.labels[desired][index] if config["balance"] else None
 
+  choose = batches.indices
+  if phase == "finetune" and config["groups"]:
+    choose = functools.partial(
+      batches.groups, group=setup.data.labels[config["groups"]][index]
+    )
+
   def batch(step: int) -> dict[str, np.ndarray]:
-    chosen = batches.indices(
+    chosen = choose(
       index,
       seed=order,
       step=step,
