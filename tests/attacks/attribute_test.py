@@ -16,14 +16,14 @@ CROSSED = RNG.choice([-1.0, 1.0], size=(240, 2))
 def compiled(attack):
   """Train on 120 samples, stop by 60, answer 60 others."""
 
-  def run(codes, label, rate):
+  def run(codes, label, rate, decay=0.001):
     victim = attack_lib.Victim(
       codes[None], (), jnp.int32(0), jnp.arange(240), privatizer.chain()
     )
     auxiliary = attack_lib.Auxiliary(
       label[:180], jnp.ones(120), jnp.ones(60), 2
     )
-    knobs = {"learning_rate": rate}
+    knobs = {"learning_rate": rate, "weight_decay": decay}
     attacker = attack.fit(jax.random.key(0), victim, auxiliary, knobs)
     scores = attack.score(attacker, codes[180:])
     return jnp.mean(jnp.argmax(scores, axis=1) == label[180:]), attacker
@@ -77,7 +77,23 @@ def test_codes_of_any_scale_and_offset_are_learned_alike(linear):
 
 
 @pytest.mark.parametrize("make", [attribute.linear, attribute.mlp])
-def test_the_grid_tries_every_learning_rate(make):
-  found = make(learning_rate=(0.1, 0.2)).grid
-  assert found == ({"learning_rate": 0.1}, {"learning_rate": 0.2})
-  assert make(learning_rate=0.1).grid == ({"learning_rate": 0.1},)
+def test_the_grid_tries_every_rate_with_every_decay(make):
+  found = make(learning_rate=(0.1, 0.2), weight_decay=(0.0, 1.0)).grid
+  assert found == tuple(
+    {"learning_rate": r, "weight_decay": d}
+    for r in (0.1, 0.2)
+    for d in (0.0, 1.0)
+  )
+  one = {"learning_rate": 0.1, "weight_decay": 0.5}
+  assert make(learning_rate=0.1, weight_decay=0.5).grid == (one,)
+  assert len({k["weight_decay"] for k in make().grid}) > 1
+
+
+def test_a_heavier_decay_helps_where_few_samples_have_many_values(linear):
+  rng = np.random.default_rng(0)
+  label = (SIDE > 0).astype(int)
+  wide = rng.normal(size=(len(SIDE), 300)).astype("f4")
+  wide += 0.2 * np.sign(SIDE)[:, None]  # a little of it in every value
+  light, _ = linear(wide, label, 0.03, 0.001)
+  heavy, _ = linear(wide, label, 0.03, 0.3)
+  assert heavy >= light

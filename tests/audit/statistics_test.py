@@ -277,3 +277,14 @@ def test_an_interval_of_the_real_size_takes_less_than_a_second():
   start = time.monotonic()
   statistics.interval(table, resamples=1000)
   assert time.monotonic() - start < 2
+
+
+def test_a_pair_of_unequal_train_seeds_is_compared_on_the_common_ones():
+  rng = np.random.default_rng(0)
+  three = rng.uniform(size=(3, 2, 40))
+  person = np.repeat(np.arange(20), 2)
+  a = statistics.tabulate(three, None, person)
+  one = statistics.tabulate(three[:1] - 0.0, None, person)
+  difference, low, high = statistics.paired_difference(one, a)
+  assert difference == 0 and low <= 0 <= high
+  assert statistics.value(one) != pytest.approx(statistics.value(a), abs=1e-6)

@@ -80,3 +80,44 @@ def test_evaluation_shows_every_sample_once_and_masks_the_rest(batch_size):
   np.testing.assert_array_equal(seen, INDEX)
   assert all(np.isin(i, INDEX).all() for i, _ in found)
   assert not list(batches.evaluation(INDEX[:0], batch_size))
+
+
+# --- Groups, such as people with several pictures.
+
+
+def _groups(step, group, **more):
+  index = 100 + np.arange(len(group))
+  return batches.groups(
+    index, seed=0, step=step, batch_size=8, group=np.asarray(group), **more
+  )
+
+
+def test_every_sample_of_a_batch_of_groups_meets_another_of_its_group():
+  group = np.asarray([0, 1, 2, 3, 4, 5] * 3 + [6])  # 6 is alone
+  for step in range(20):
+    chosen = group[_groups(step, group) - 100]
+    assert (np.bincount(chosen, minlength=7) % 2 == 0).all()
+    assert 6 not in chosen
+
+
+def test_samples_of_a_group_change_and_all_of_them_occur():
+  group = np.repeat([0, 1, 2, 3], 5)
+  seen = [_groups(step, group) for step in range(40)]
+  assert set(np.concatenate(seen)) == set(range(100, 120))
+  assert all(len(set(s)) == 8 for s in seen)
+  np.testing.assert_array_equal(seen[3], _groups(3, group))
+
+
+def test_groups_are_balanced_by_their_class():
+  group = np.repeat(np.arange(12), 2)
+  balance = (group >= 10).astype(int)  # 10 groups of one class, 2 of the other
+  for step in range(10):
+    chosen = group[_groups(step, group, balance=balance) - 100]
+    assert np.sum(chosen >= 10) == 4
+
+
+def test_groups_that_cannot_be_drawn_are_refused():
+  with pytest.raises(ValueError, match="no group has 2 samples"):
+    _groups(0, np.arange(20))
+  with pytest.raises(ValueError, match="batch of 8 does not divide.* of 3"):
+    _groups(0, np.repeat([0, 1], 5), size=3)

@@ -130,3 +130,38 @@ def test_a_missing_list_is_named(given):
   given.config["verification"]["test"] = "nowhere.txt"
   with pytest.raises(ValueError, match=r"cannot read .*nowhere\.txt"):
     judging.pairs(given, "test")
+
+
+def test_pairs_to_choose_by_show_nobody_who_is_judged(given, tmp_path):
+  (tmp_path / "dev.txt").write_text(
+    "4\nP0 1 2\nP30 1 2\nP31 1 P0 2\nP30 1 P31 1\n"
+  )
+  extra = [f"P{p}/P{p}_{k:04d}.jpg" for p in (30, 31) for k in (1, 2)]
+  given.data.names += tuple(extra)
+  more = np.repeat([30, 31], 2)
+  given.data.person = np.concatenate([given.data.person, more])
+  given.config["verification"]["validation"] = "dev.txt"
+  found = judging.pairs(given, "validation")
+  assert given.data.person[found.first].tolist() == [30, 30]
+  assert found.same.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+  ("changed", "message"),
+  [
+    ({"train": {"base": {"steps": 5}, "finetune": {"steps": 0}}}, "steps"),
+    ({"verification": {"test": "pairs.txt", "outputs": 0}}, "outputs"),
+    ({"data": {"desired": "identity,gender"}}, "one desired label"),
+  ],
+)
+def test_a_verification_that_cannot_be_is_refused(changed, message):
+  config = {
+    "data": {"desired": "identity", "private": "age", "unforeseen": ""},
+    "verification": {"test": "pairs.txt", "outputs": 128},
+    "train": {"base": {"steps": 0}, "finetune": {"steps": 0}},
+  }
+  judging.check(config)
+  for key, value in changed.items():
+    config[key] = {**config[key], **value}
+  with pytest.raises(ValueError, match=message):
+    judging.check(config)
