@@ -106,7 +106,7 @@ def test_the_stages_of_a_network_are_printed_without_data(launch):
   lines = {line.split()[0]: line.split() for line in done.stdout.splitlines()}
   # Known of VGG-16 with two classes on pictures of 224 x 224.
   assert lines["all"][1] == "134,268,738"
-  assert lines["conv5_1"][1:3] == ["14x14x512", "2,359,808"]
+  assert lines["conv5_1"][1:4] == ["14x14x512", "100,352", "2,359,808"]
   assert lines["conv5_1"][-1] == f"{4 * 100_352:,}"
   assert done.stderr == ""
 
