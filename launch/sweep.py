@@ -18,27 +18,35 @@ from typing import Any
 import program
 from absl import flags, logging
 
+# Sections to which a run may add entries of its own.
+_OPEN = ("attacks", "objective", "players", "privatizers", "trainings")
+
 RUNS = flags.DEFINE_list("runs", None, "run only these, as in block11,block12")
 
 
 def main(_: list[str]) -> None:
   """Run what is missing, then compare."""
-  config = program.CONFIG.value
-  if not config.get("sweep"):
+  # Plain dictionaries: a copy of a ConfigDict has its keys sorted, and the
+  # first training is the reference of all others.
+  config = program.config()
+  sweep, folder = config.pop("sweep", None), program.workdir()
+  if not sweep:
     program.fail(
       "the configuration has no key 'sweep': name one of configs/ablations/"
     )
-  names, folder = list(config.sweep), program.workdir()
-  if unknown := sorted(set(RUNS.value or ()) - set(names)):
+  if unknown := sorted(set(RUNS.value or ()) - set(sweep)):
     program.fail(
       f"--runs: there is no {', '.join(unknown)}; the runs of this sweep are"
-      f" {', '.join(names)}"
+      f" {', '.join(sweep)}"
     )
-  wanted = RUNS.value or names
-  failed = [name for name in wanted if not _start(name, folder)]
+  config["features"] = config["features"] or str(folder / "features")
+  # Before the first one runs: a misspelt key is not to be found hours later.
+  runs = {name: _overlaid(config, changes) for name, changes in sweep.items()}
+  wanted = RUNS.value or list(runs)
+  failed = [name for name in wanted if not _start(runs[name], folder / name)]
   done = [
     folder / name
-    for name in names
+    for name in runs
     if (folder / name / "report" / "index.html").exists()
   ]
   if len(done) > 1:
@@ -53,16 +61,11 @@ def main(_: list[str]) -> None:
     sys.exit(1)
 
 
-def _start(name: str, folder: pathlib.Path) -> bool:
+def _start(config: dict[str, Any], folder: pathlib.Path) -> bool:
   """Run one study in a process of its own, which may die alone."""
-  print(f"== {name}", flush=True)
-  # Plain dictionaries: a copy of a ConfigDict has its keys sorted, and the
-  # first training is the reference of all others.
-  config = program.config()
-  config = _overlaid(config, config.pop("sweep")[name])
-  config["features"] = config["features"] or str(folder / "features")
+  print(f"== {folder.name}", flush=True)
   process = multiprocessing.get_context("spawn").Process(
-    target=_run, args=(config, folder / name, program.command())
+    target=_run, args=(config, folder, program.command())
   )
   process.start()
 
@@ -81,18 +84,24 @@ def _start(name: str, folder: pathlib.Path) -> bool:
     raise KeyboardInterrupt
   if status < 0:
     text = signal.Signals(-status).name
-    print(f"error: {name}: ended by {text}", file=sys.stderr)
+    print(f"error: {folder.name}: ended by {text}", file=sys.stderr)
   return status == 0
 
 
 def _overlaid(
-  config: dict[str, Any], changes: dict[str, Any]
+  config: dict[str, Any], changes: dict[str, Any], where: str = "config"
 ) -> dict[str, Any]:
   """Give the configuration with some of its values changed."""
   merged = dict(config)
   for key, value in changes.items():
+    own = f"{where}.{key}"
+    if key not in config and where.rpartition(".")[2] not in _OPEN:
+      program.fail(
+        f"the sweep sets {own}, which the configuration does not have: {where}"
+        f" has {', '.join(config)}"
+      )
     both = isinstance(value, dict) and isinstance(config.get(key), dict)
-    merged[key] = _overlaid(config[key], value) if both else value
+    merged[key] = _overlaid(config[key], value, own) if both else value
   return merged
 
 

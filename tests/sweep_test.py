@@ -160,3 +160,17 @@ def test_ctrl_c_stops_the_run_and_starts_no_other(
   assert "==" not in rest and "failed" not in errors
   assert errors.endswith("stopped; the same command goes on from here\n")
   assert "Traceback" not in errors
+
+
+def test_a_misspelt_key_stops_the_sweep_before_its_first_run(
+  launch, file, tmp_path
+):
+  own = tmp_path / "own.py"
+  own.write_text(
+    CONFIG.replace('"third": {"seed": 1}', '"third": {"train": {"sedes": 1}}')
+  )
+  flags = (f"--config={own}", f"--workdir={tmp_path / 'sweep'}")
+  done = launch("sweep", *flags, check=False)
+  assert done.returncode == 2
+  assert "the sweep sets config.train.sedes" in done.stderr
+  assert not (tmp_path / "sweep" / "first").exists()
