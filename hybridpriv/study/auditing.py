@@ -81,7 +81,8 @@ def run(setup: Setup, command: str) -> None:
   tasks = _tasks(setup, rows, sent, asked, smallest)
   outcomes = _run_all(setup, tasks, [*asked, *mixed])
   found, floor, judged = _sort(tasks, outcomes, len(asked))
-  found |= transfer.run(setup, rows, asked)
+  more, checked = transfer.run(setup, rows, asked, mixed)
+  found, judged = found | more, judged | checked
   report, saved = results.draw_up(
     setup,
     rows,

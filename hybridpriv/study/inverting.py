@@ -237,6 +237,7 @@ def _restored(
   name = parts.digest(
     ("inversion", row.name, sorted(options.items())),
     (codes, attacked, suffix_law, index),
+    code=__file__,
   )
   path = setup.folder / "audit" / "parts" / f"{name}-images.npz"
   if not path.exists():

@@ -17,9 +17,16 @@ from hybridpriv.study import workdir
 Outcomes = Mapping[tuple[int, int], engine.Outcome]
 
 
-def digest(values: Any, arrays: Any) -> str:
-  """Name a part by everything that its outcomes depend on."""
-  own = hashlib.sha256(_code())
+def digest(values: Any, arrays: Any, *, code: str = "") -> str:
+  """Name a part by everything that its outcomes depend on.
+
+  Args:
+    values: whatever `repr` tells apart.
+    arrays: a pytree of arrays.
+    code: a source file, beside those of all attacks: outcomes of other code
+      are made anew.
+  """
+  own = hashlib.sha256(_code(code))
   own.update(repr(values).encode())
   for array in jax.tree.leaves(arrays):
     own.update(np.ascontiguousarray(array).tobytes())
@@ -27,15 +34,16 @@ def digest(values: Any, arrays: Any) -> str:
 
 
 @functools.cache
-def _code() -> bytes:
-  """Name the code of attacks, so that outcomes of another are made anew."""
+def _code(more: str) -> bytes:
   own = hashlib.sha256()
   root = pathlib.Path(hybridpriv.__file__).parent
-  for folder in ("attacks", "audit/engine.py", "privatizers", "study"):
-    place = root / folder
-    for file in sorted(place.glob("*.py")) if place.is_dir() else [place]:
-      if folder != "study" or file.stem in ("inverting", "transfer"):
-        own.update(file.read_bytes())
+  files = [
+    *sorted((root / "attacks").glob("*.py")),
+    *sorted((root / "privatizers").glob("*.py")),
+    root / "audit" / "engine.py",
+  ]
+  for file in [*files, pathlib.Path(more)] if more else files:
+    own.update(file.read_bytes())
   return own.digest()
 
 

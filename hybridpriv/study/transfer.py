@@ -43,8 +43,11 @@ Found = dict[tuple[str, int], dict[tuple[Any, int], engine.Outcome]]
 
 
 def run(
-  setup: Setup, rows: Sequence[build.Row], asked: Sequence[problems.Problem]
-) -> Found:
+  setup: Setup,
+  rows: Sequence[build.Row],
+  asked: Sequence[problems.Problem],
+  mixed: Sequence[problems.Problem],
+) -> tuple[Found, dict[str, dict[tuple[Any, int], engine.Outcome]]]:
   """Attack the paper's embeddings, noisy ones at their operating points.
 
   Args:
@@ -52,31 +55,46 @@ def run(
       the trained networks.
     rows: all defences.
     asked: all problems; the private ones are attacked.
+    mixed: the same with shuffled labels, for a control on the smallest codes.
 
   Returns:
-    Outcomes by (attack, 1 query), then by ((row, fold, seed), problem).
+    Outcomes by (attack, 1 query), then by ((row, fold, seed), problem); and
+    those of the control by attack, as other controls have them.
   """
-  options = setup.config["audit"]["transfer"]
+  options, config = setup.config["audit"]["transfer"], setup.config
   chosen = fitting.read_rows(setup)
   if not options["steps"]:
-    return {}
+    return {}, {}
+  folds = range(len(setup.folds))
+  selected = [row for row in rows if chosen[row.name]["selected"]]
+  small = next((r for r in selected if r.privatizer.stages), selected[0])
   jobs = [
     (row, fold, seed)
-    for fold in range(len(setup.folds))
-    for seed in range(
-      min(options["train_seeds"], setup.config["train"]["seeds"])
-    )
-    for row in rows
-    if chosen[row.name]["selected"]
+    for fold in folds
+    for seed in range(min(options["train_seeds"], config["train"]["seeds"]))
+    for row in selected
   ]
   found: Found = {}
-  for row, fold, seed in tqdm.tqdm(
-    jobs, desc="transfer", leave=False, disable=None, unit="row"
-  ):
-    for attack, by_problem in _attack(setup, fold, seed, row, asked).items():
-      own = found.setdefault((attack, 1), {})
-      own |= {((row.name, fold, seed), q): o for q, o in by_problem.items()}
-  return found
+  judged: dict[tuple[Any, int], engine.Outcome] = {}
+  bar = tqdm.tqdm(
+    total=len(jobs) + len(folds),
+    desc="transfer",
+    leave=False,
+    disable=None,
+    unit="row",
+  )
+  with bar:
+    for row, fold, seed in jobs:
+      for attack, by_problem in _attack(setup, fold, seed, row, asked).items():
+        own = found.setdefault((attack, 1), {})
+        own |= {((row.name, fold, seed), q): o for q, o in by_problem.items()}
+      bar.update()
+    for fold in folds:
+      by_problem = _attack(setup, fold, 0, small, mixed)[PUBLISHED]
+      name = ("shuffled labels", fold, 0)
+      judged |= {(name, q): o for q, o in by_problem.items()}
+      bar.update()
+  return found, {PUBLISHED: judged}
 
 
 def _attack(
@@ -103,6 +121,7 @@ def _attack(
       name = parts.digest(
         (attack, row.name, fold, seed, q, sorted(options.items())),
         (feature, law, problem.role, problem.label),
+        code=__file__,
       )
       path = setup.folder / "audit" / "parts" / f"{name}.npz"
       if not path.exists():

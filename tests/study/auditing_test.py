@@ -76,6 +76,14 @@ def test_the_adversary_finds_the_person_in_the_undefended_feature(results):
   assert {"accuracy", "rank", "log_rank"} <= set(found)
 
 
+def test_the_adversary_learns_nothing_from_shuffled_labels(results):
+  controls = {c["name"]: c for c in results["controls"]}
+  shuffled = controls["control/shuffled labels"]
+  own = [m for m in shuffled["leakage"] if m["attack"] == transfer.PUBLISHED]
+  assert own and shuffled["passed"]
+  assert all(m["low"] <= m["chance"] for m in own)
+
+
 def test_fresh_noise_is_learned_where_there_is_noise(results):
   selected = [row for row in results["rows"] if row["selected"]]
   assert {row["embedding"] for row in selected} == {"identity", "noise"}
