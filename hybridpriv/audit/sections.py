@@ -374,5 +374,7 @@ def _interval(rows: tuple[Row, ...]) -> str:
     for m in (*(row.leakage_of(target) for target in row.worst), *row.utility)
     if m is not None
   ]
-  texts = " or ".join(dict.fromkeys(found))
+  first, *others = dict.fromkeys(found) or ("",)
+  over = first.partition(" over ")[0] + " over "
+  texts = "; or over ".join([first, *(t.removeprefix(over) for t in others)])
   return f"intervals ({texts})" if texts else "intervals"
