@@ -13,7 +13,7 @@ Measured, `small`, cut after block 13: 25 minutes on two CPU cores that other
 work shared; three train seeds, five attackers; intervals are 95 % over people
 and seeds.  Balanced, on people never seen, in percent:
 
-  embedding (sigma)           gender             identity (62 people, chance 1.6)
+  embedding (sigma)           gender             identity (62, chance 1.6)
   simple                      97.6 [96.5, 98.6]  83.0 [76.2, 89.2]
   reduced simple              97.6 [96.4, 98.5]  18.1 [13.0, 23.4]
   noisy reduced simple 0.71   95.0 [93.1, 96.8]   7.5 [4.8, 10.8]
