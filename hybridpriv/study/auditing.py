@@ -1,6 +1,8 @@
 """Stage `audit`: every attack on every defence, and the results file."""
 
 import concurrent.futures
+import contextlib
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -25,6 +27,12 @@ from hybridpriv.train import state as state_lib
 
 Asked = Sequence[problems.Problem]
 BySystem = Mapping[tuple[int, int], Mapping[str, victims.Sent]]
+
+
+# Two programs that factorise matrices at once were seen to wait for each other
+# for ever on a CPU of two cores: such a call holds a thread of the pool that it
+# needs for its own parts.
+_ALONE = threading.Lock()
 
 
 class Task(NamedTuple):
@@ -228,17 +236,18 @@ def _run_all(
     if path.exists():
       bar.update(engine.num_jobs(task.attack, len(task.pairs), task.seeds))
     else:
-      found = engine.attack_all(
-        task.attack,
-        task.group,
-        asked,
-        task.pairs,
-        key=state_lib.stream(key(setup, 0, 0, "attack"), task.title),
-        seeds=task.seeds,
-        draws=setup.config["audit"]["draws"],
-        num_queries=task.num_queries,
-        progress=bar.update,
-      )
+      with _ALONE if _factorises(task) else contextlib.nullcontext():
+        found = engine.attack_all(
+          task.attack,
+          task.group,
+          asked,
+          task.pairs,
+          key=state_lib.stream(key(setup, 0, 0, "attack"), task.title),
+          seeds=task.seeds,
+          draws=setup.config["audit"]["draws"],
+          num_queries=task.num_queries,
+          progress=bar.update,
+        )
       parts.save(path, task.title, found)
     return parts.read(path)
 
@@ -250,6 +259,12 @@ def _run_all(
     finally:
       # Attacks under way cannot be stopped; who presses Ctrl-C does not wait.
       pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _factorises(task: Task) -> bool:
+  """Tell whether a task factorises matrices."""
+  correlated = any("factor" in state for state in task.group.law)
+  return correlated or task.attack.name.startswith("density.")
 
 
 def _digest(task: Task, asked: Asked, draws: int) -> str:
