@@ -26,6 +26,7 @@ _SHARE = 0.1
 # and of the spread of all codes, which is 1. A second root, of what the first
 # one leaves, takes this back.
 _RIDGE, _SILENT, _SECOND = 1e-6, 1e-10, 1e-5
+_WIDER = (1e2, 1e4)  # times these, where it was not enough
 
 
 def kde() -> attack_lib.Attack:
@@ -160,9 +161,19 @@ def _second_moments(own: jax.Array, member: jax.Array) -> jax.Array:
 def _inverse_root(covariance: jax.Array, ridge: jax.Array) -> jax.Array:
   """Invert the Cholesky roots of matrices [n, d, d] with ridges [n, d]."""
   identity = jnp.eye(ridge.shape[1])[None]
-  root = jnp.linalg.cholesky(covariance + ridge[:, :, None] * identity)
-  identity = jnp.broadcast_to(identity, root.shape)
-  return jax.scipy.linalg.solve_triangular(root, identity, lower=True)
+
+  def root(factor: float) -> jax.Array:
+    wider = factor * ridge[:, :, None] * identity
+    return jnp.linalg.cholesky(covariance + wider)
+
+  found = root(1.0)
+  # A class that is flat in some direction may leave less than nothing there in
+  # float32: it gets a wider ridge, and others keep theirs.
+  for factor in _WIDER:
+    is_root = jnp.all(jnp.isfinite(found), axis=(1, 2), keepdims=True)
+    found = jnp.where(is_root, found, root(factor))
+  identity = jnp.broadcast_to(identity, found.shape)
+  return jax.scipy.linalg.solve_triangular(found, identity, lower=True)
 
 
 def _whiten(roots: jax.Array, own: jax.Array, label: jax.Array) -> jax.Array:

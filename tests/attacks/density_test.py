@@ -131,3 +131,19 @@ def test_it_applies_to_short_codes_whatever_their_noise(shape):
   chain = privatizer.chain(noise.isotropic(sigma=1.0))
   assert ATTACK.applies(chain, shape)
   assert not ATTACK.applies(chain, (*shape, 17))
+
+
+@pytest.mark.parametrize("depth", [1, 4, 8])
+def test_classes_that_are_flat_are_still_told_apart(depth):
+  # Ten values that are combinations of few: no covariance has an inverse.
+  rng = np.random.default_rng(depth)
+  mixing = rng.normal(size=(depth, 10))
+  label = np.repeat(np.arange(6), 25)
+  hidden = (
+    rng.normal(size=(150, depth)) + 4 * rng.normal(size=(6, depth))[label]
+  )
+  codes = (hidden @ mixing).astype("f4")
+  attacker = fit(codes[::2], label[::2], num_classes=6)
+  found = scores(attacker, codes[1::2])
+  assert np.isfinite(found).all()
+  assert np.mean(found.argmax(1) == label[1::2]) > 0.33  # twice chance
