@@ -144,9 +144,9 @@ def _inverse_roots(
   covariance = unbiased * _second_moments(_whiten(first, own, label), member)
   shared = likelihood.product(first, within)
   shared = likelihood.product(shared, first.swapaxes(1, 2))
-  second = _inverse_root(
-    covariance + share * shared, jnp.full_like(variances, _SECOND)
-  )
+  covariance = covariance + share * shared
+  left = jnp.diagonal(covariance, axis1=1, axis2=2)
+  second = _inverse_root(covariance, _SECOND * jnp.maximum(left, 1.0))
   scott = jnp.maximum(count, 1.0) ** (1.0 / (size + 4))
   return likelihood.product(second, first) * scott[:, None, None]
 
@@ -168,12 +168,18 @@ def _inverse_root(covariance: jax.Array, ridge: jax.Array) -> jax.Array:
 
   found = root(1.0)
   # A class that is flat in some direction may leave less than nothing there in
-  # float32: it gets a wider ridge, and others keep theirs.
+  # float32: it gets a wider ridge, or its variances alone; others keep theirs.
   for factor in _WIDER:
-    is_root = jnp.all(jnp.isfinite(found), axis=(1, 2), keepdims=True)
-    found = jnp.where(is_root, found, root(factor))
+    found = jnp.where(_is_finite(found), found, root(factor))
+  spread = jnp.diagonal(covariance, axis1=1, axis2=2) + ridge
+  plain = jnp.sqrt(jnp.maximum(spread, _SILENT))[:, :, None] * identity
+  found = jnp.where(_is_finite(found), found, plain)
   identity = jnp.broadcast_to(identity, found.shape)
   return jax.scipy.linalg.solve_triangular(found, identity, lower=True)
+
+
+def _is_finite(root: jax.Array) -> jax.Array:
+  return jnp.all(jnp.isfinite(root), axis=(1, 2), keepdims=True)
 
 
 def _whiten(roots: jax.Array, own: jax.Array, label: jax.Array) -> jax.Array:
