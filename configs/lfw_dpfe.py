@@ -11,6 +11,8 @@ nearest neighbour.
 Command: python launch/run.py --config=configs/lfw_dpfe.py:small
   --config.data.path=<folder> --workdir=runs/dpfe
   (needs the extra `pretrained`)
+
+Measured: not yet run to its end in any size but the tests'.
 """
 
 from configs import default, lfw_recognizer

@@ -7,6 +7,8 @@ LFW has enough of happiness and neutral only.
 Command: python launch/run.py --config=configs/lfw_emotion.py:small
   --config.data.path=<folder> --workdir=runs/emotion
   (needs the extra `pretrained`)
+
+Measured: not yet run to its end in any size but the tests'.
 """
 
 from configs import lfw_recognizer

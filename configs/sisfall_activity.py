@@ -6,6 +6,8 @@ people, everybody is audited once, in two folds.
 
 Command: python launch/run.py --config=configs/sisfall_activity.py:small
   --config.data.path=<folder> --workdir=runs/sisfall
+
+Measured: not yet run to its end in any size but the tests'.
 """
 
 from configs import default

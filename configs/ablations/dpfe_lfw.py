@@ -6,6 +6,8 @@ gender with emotion.
 
 Command: python launch/sweep.py --config=configs/ablations/dpfe_lfw.py:small
   --config.data.path=<folder> --workdir=runs/dpfe
+
+Measured: not yet run to its end in any size but the tests'.
 """
 
 from configs import default, lfw_dpfe

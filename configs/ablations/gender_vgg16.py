@@ -5,6 +5,8 @@ each with the published weight and number of components.
 
 Command: python launch/sweep.py --config=configs/ablations/gender_vgg16.py:small
   --config.data.path=<folder> --workdir=runs/gender_vgg16
+
+Measured: not yet run to its end in any size but the tests'.
 """
 
 from configs import default

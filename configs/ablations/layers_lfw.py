@@ -6,6 +6,8 @@ counterparts of conv5_1, conv5_2 and conv5_3?
 
 Command: python launch/sweep.py --config=configs/ablations/layers_lfw.py:small
   --config.data.path=<folder> --workdir=runs/layers
+
+Measured: block 13 only, see configs/lfw_recognizer.py.
 """
 
 from configs import lfw_recognizer

@@ -21,6 +21,8 @@ Without a file the base network is trained from scratch, at a rate of its own.
 `small`, 64 x 64 pixels and a quarter of the width, is for two CPU cores: there
 the base network has batch normalisation, because without it it does not start
 to learn in the time.
+
+Measured: not yet run to its end in any size but the tests'.
 """
 
 from configs import default, lfw_gender
