@@ -186,7 +186,7 @@ def from_projection(
     variances: of the coordinates `[k]`.
 
   Returns:
-    `{"params": ..., "batch_stats": ...}` of the stages `private` and `restore`.
+    Variables of the stages `private` and `restore`, by collection.
   """
   mean, components, variances = (
     np.asarray(x, np.float32) for x in (mean, components, variances)

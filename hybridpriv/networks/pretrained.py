@@ -79,8 +79,8 @@ def vgg16(
     head: "keep", or "drop" to leave out the last layer, whatever the file has.
 
   Returns:
-    NumPy variables `{collection: {stage: ...}}` in float32, without the stage
-    fc8 if the head is dropped, and the report.
+    NumPy variables in float32, by collection and stage, without the stage fc8
+    if the head is dropped, and the report.
 
   Raises:
     ValueError: anything but the dropped head is missing, misshapen, not finite
