@@ -194,6 +194,7 @@ def test_the_results_page_says_what_its_results_files_hold(file):
   jsonschema.validate(value, json.loads(schema.read_text()))
   found = results.from_json(value)
   assert file.stat().st_size < 512 * 1024
+  assert not re.search(r'"/\w', file.read_text())  # no path of a machine
   assert ":tiny" not in found.study["command"]
   assert found.study["revision"] and "dirty" not in found.study["revision"]
   page = (ROOT / "docs" / "results.md").read_text()

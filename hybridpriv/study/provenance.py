@@ -50,7 +50,7 @@ def describe(setup: Setup) -> dict[str, Any]:
       for name in config["trainings"]
     },
     "cost": cost.measure(setup),
-    "config": record["config"],
+    "config": workdir.study_of(record["config"]),
     "seconds": workdir.seconds(setup.folder),  # of the stages before
   }
 

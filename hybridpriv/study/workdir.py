@@ -56,6 +56,11 @@ def plain(value: Any) -> Any:
   return json.loads(json.dumps(value))
 
 
+def study_of(config: Mapping[str, Any]) -> dict[str, Any]:
+  """Leave out what does not make another study: where features are stored."""
+  return {k: v for k, v in plain(config).items() if k != "features"}
+
+
 def check(folder: pathlib.Path, config: Mapping[str, Any]) -> None:
   """Check that the study of the workdir, if there is one, is this one.
 
@@ -65,7 +70,8 @@ def check(folder: pathlib.Path, config: Mapping[str, Any]) -> None:
   path = folder / "config.json"
   if not path.exists():
     return
-  changed = differences(json.loads(path.read_text())["config"], plain(config))
+  there = json.loads(path.read_text())["config"]
+  changed = differences(study_of(there), study_of(config))
   if not changed:
     return
   listed = [f"{k}: {a!r} there, {b!r} now" for k, (a, b) in changed.items()]

@@ -30,6 +30,12 @@ def test_the_same_configuration_goes_on(tmp_path):
   workdir.check(tmp_path, {"b": {"c": 0.5}, "a": (1, 2)})
 
 
+def test_another_folder_of_features_is_no_other_study(tmp_path):
+  workdir.record(tmp_path, {"a": 1, "features": "here"})
+  workdir.check(tmp_path, {"a": 1, "features": "there"})
+  assert workdir.study_of({"a": (1,), "features": "here"}) == {"a": [1]}
+
+
 def test_another_configuration_names_the_keys_that_differ(tmp_path):
   workdir.record(tmp_path, {"a": (1, 2), "b": {"c": 0.5, "d": 1}})
   with pytest.raises(workdir.Conflict) as error:
