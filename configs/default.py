@@ -158,6 +158,7 @@ def get_config() -> config_dict.ConfigDict:
   c.audit.transfer.steps = 0
   c.audit.transfer.learning_rate = (3e-4, 3e-3)
   c.audit.transfer.evaluate_every = 50  # steps; the best look is kept
+  c.audit.transfer.patience = 3  # looks without a better one, then it stops
   c.audit.transfer.train_seeds = 1  # how many of the trained networks
   # Decoders from codes to pictures, on the same rows, and on the first fold and
   # trained network only; 0 steps for none.

@@ -64,7 +64,7 @@ def get_config(variant: str = "full"):
   c.train.finetune.optimizer = _sgd(1e-4)
   c.privatizers.noise.relative = False
   c.privatizers.noise.sigma = tuple(round(v**0.5, 4) for v in VARIANCES)
-  c.audit.transfer.steps = 300
+  c.audit.transfer.steps = 1000
   set_cut(c, "conv5_1")
   if variant in ("small", "tiny"):
     small = lfw_gender.get_config(variant)

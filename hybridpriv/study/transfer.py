@@ -14,7 +14,7 @@ from the base network of the study.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -51,8 +51,8 @@ def run(
   """Attack the paper's embeddings, noisy ones at their operating points.
 
   Args:
-    setup: the study; `config.audit.transfer` says how long, and on how many of
-      the trained networks.
+    setup: the study; `config.audit.transfer` says how long at most, and on how
+      many of the trained networks.
     rows: all defences.
     asked: all problems; the private ones are attacked.
     mixed: the same with shuffled labels, for a control on the smallest codes.
@@ -144,7 +144,7 @@ def _one(
   attack: str,
   q: int,
 ) -> engine.Outcome:
-  """Train at every learning rate, keep the best on validation, score it.
+  """Train at every rate until validation stalls, keep the best, score it.
 
   One half of the validation samples chooses rate and look; what the attacker is
   worth beside other attacks is measured on the other half: the best of many
@@ -193,16 +193,19 @@ def _one(
     )
     return float(right @ np.asarray(weight))
 
-  best: tuple[float, Any, dict[str, float]] = (-1.0, None, {})
+  found = []
   for rate in options["learning_rate"]:
     state = _start(setup, seed, spec, root, problem.fold, trained_with, rate)
-    for step, values in _train(
-      setup, spec, chain, state, problem, inputs, own[problems.TRAIN], root
-    ):
-      now = score(values, f"look {rate} {step}", halves[0])
-      if now > best[0]:
-        best = (now, values, {"learning_rate": rate, "step": step})
-  scores = logits(best[1], problems.TEST, "test")
+    looks = (
+      (score(values, f"look {rate} {step}", halves[0]), step, values)
+      for step, values in _train(
+        setup, spec, chain, state, problem, inputs, own[problems.TRAIN], root
+      )
+    )
+    best = best_until_stalled(looks, options["patience"])
+    found.append((best[0], rate, *best[1:]))
+  _, rate, step, values = max(found, key=lambda one: one[0])
+  scores = logits(values, problems.TEST, "test")
   asked = jnp.asarray(label[problems.TEST])
   drawn = [
     rank.of_scores(jnp.asarray(scores[:, d]), asked)
@@ -213,9 +216,26 @@ def _one(
     right=right.mean(0)[None],
     rank=ranks.mean(0)[None],
     log_rank=np.log(ranks).mean(0)[None],
-    validation=score(best[1], "validation", halves[1]),
-    knobs=best[2],
+    validation=score(values, "validation", halves[1]),
+    knobs={"learning_rate": rate, "step": step},
   )
+
+
+def best_until_stalled(
+  looks: Iterable[tuple[float, int, Any]], patience: int
+) -> tuple[float, int, Any]:
+  """Give the best of (score, ...), asking for no more once it has stalled.
+
+  Args:
+    looks: what training found at each look; the first of equals is kept.
+    patience: looks in a row without a better one, after which it has.
+  """
+  looks = iter(looks)
+  best, waited = next(looks), 0
+  while waited < patience and (look := next(looks, None)) is not None:
+    waited = 0 if look[0] > best[0] else waited + 1
+    best = best if waited else look
+  return best
 
 
 def _spec(

@@ -76,6 +76,22 @@ def test_the_adversary_finds_the_person_in_the_undefended_feature(results):
   assert {"accuracy", "rank", "log_rank"} <= set(found)
 
 
+def test_the_adversary_learns_until_it_stalls():
+  asked = []
+
+  def looks(scores):
+    asked.clear()
+    for step, score in enumerate(scores):
+      asked.append(step)
+      yield score, step, f"values {step}"
+
+  # Three looks without a better one: the seventh is not asked for.
+  best = transfer.best_until_stalled(looks([1, 3, 2, 4, 4, 3, 1, 9]), 3)
+  assert best == (4, 3, "values 3") and asked == [0, 1, 2, 3, 4, 5, 6]
+  best = transfer.best_until_stalled(looks([1, 2, 3]), 3)
+  assert best == (3, 2, "values 2") and asked == [0, 1, 2]
+
+
 def test_the_adversary_learns_nothing_from_shuffled_labels(results):
   controls = {c["name"]: c for c in results["controls"]}
   shuffled = controls["control/shuffled labels"]
