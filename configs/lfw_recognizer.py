@@ -21,7 +21,7 @@ and seeds.  Balanced, on people never seen, in percent:
   reduced siamese             97.5 [96.4, 98.5]  10.9 [5.6, 16.5]
   noisy reduced siamese 0.71  96.8 [95.2, 98.1]   3.5 [1.9, 5.7]
 
-docs/results.md has all of it.
+docs/results/lfw_recognizer.md has all of it.
 """
 
 from configs import default, lfw_gender

@@ -13,7 +13,8 @@ Command: python launch/run.py --config=configs/lfw_verification.py:small
 
 Measured, `small`: 2.5 minutes on two CPU cores; verification 96.5 % [96.0,
 97.1] from the whole feature, 95.7 [95.1, 96.3] from 64 noisy components, which
-leak emotion with 82.9 % instead of 85.0.  docs/results.md has all of it.
+leak emotion with 82.9 % instead of 85.0.  All of it:
+docs/results/lfw_verification.md
 """
 
 from configs import lfw_recognizer
