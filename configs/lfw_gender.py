@@ -20,7 +20,7 @@ attackers.  Balanced, on people never seen, in percent:
 
 At equal utility, 5 points below the undefended network, Siamese leaks 4.0
 points less identity than simple [1.8, 6.1].  An attacker that sees only the
-answer of one of these reaches 2.7 to 6.1.  docs/results/lfw_gender.md has the rest.
+answer of one of these reaches 2.7 to 6.1.  More: docs/results/lfw_gender.md
 
 Tried before, on task-validation: with crops and mirrors but without turns and
 zooms, and with 1500 steps or fewer, 90 to 92; not a controlled comparison.
