@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hybridpriv.privatizers import clip, identity, noise, privatizer, project
+from hybridpriv.privatizers import (
+  clip,
+  identity,
+  noise,
+  privatizer,
+  project,
+  quantize,
+)
 
 
 def features(num=60, seed=0):
@@ -30,6 +37,9 @@ ATOMS = {
   "isotropic": noise.isotropic(sigma=1.0),
   "raw": noise.isotropic(sigma=1.0, relative=False),
   "covariance": noise.covariance(scale=1.0),
+  "ball": clip.unit_ball(clip_norm=1.5),
+  "integers": quantize.toward_zero(levels=8),
+  "discrete": noise.discrete(sigma=2.0),
   "chain": privatizer.chain(*members()),
   "empty": privatizer.chain(),
 }

@@ -1,0 +1,1 @@
+"""What can be proved about a chain of privatizers: bounds on any attacker."""

@@ -1,0 +1,151 @@
+"""The guarantee of a chain of privatizers: its bound and its noise."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from hybridpriv.guarantees import bounds
+from hybridpriv.privatizers import privatizer as privatizer_lib
+
+CONTINUOUS, DISCRETE = "gaussian", "discrete gaussian"
+_LAWS = {"noise.isotropic": CONTINUOUS, "noise.discrete": DISCRETE}
+
+
+@dataclasses.dataclass(frozen=True)
+class Guarantee:
+  """What a chain proves about every code it sends.
+
+  Unit: one input, any of those that could have been sent. Worst case over
+  inputs and over attackers, whatever they know beside the codes. Assumes that
+  the device itself clips and draws noise that nobody else can see; says nothing
+  of what the answer, the network address or the number of queries tell.
+
+  Attributes:
+    law: "gaussian" or "discrete gaussian".
+    clip_norm: C, the largest norm of a code before the noise, in its units.
+    sigma: of the noise, in the same units.
+    size: k, the values of a code.
+    num_queries: n, codes that the attacker sees.
+  """
+
+  law: str
+  clip_norm: float
+  sigma: float
+  size: int
+  num_queries: int = 1
+
+  @property
+  def ratio(self) -> float:
+    """C sqrt(n) / sigma, all that matters of the mechanism."""
+    return bounds.ratio(
+      clip_norm=self.clip_norm,
+      sigma=self.sigma,
+      num_queries=self.num_queries,
+    )
+
+  def information(self, *, same: bool = False) -> float:
+    """Bound the mutual information of codes and inputs, in nats.
+
+    Args:
+      same: whether all codes are of one input.
+    """
+    worst = bounds.worst_information(self.ratio)
+    if self.law == DISCRETE or not self.sigma:
+      return worst
+    capacity = bounds.mutual_information(
+      size=self.size,
+      clip_norm=self.clip_norm,
+      sigma=self.sigma,
+      num_queries=self.num_queries,
+      same=same,
+    )
+    return min(worst, capacity)
+
+  def success(self, prior: ArrayLike, *, same: bool = False) -> float:
+    """Bound the probability that any attacker names a secret.
+
+    The same number bounds what any *service* can make of these codes: with the
+    prior of the desired label its accuracy, with a uniform one its balanced
+    accuracy.
+
+    Args:
+      prior: of the secret's values [s], as known without any code.
+      same: whether all codes are of one input, which one need not know.
+
+    Returns:
+      The smallest of the bounds that hold for this law.
+    """
+    by_information = bounds.information_success(
+      prior, information=self.information(same=same)
+    )
+    if self.law == DISCRETE:
+      return by_information
+    return min(by_information, bounds.gaussian_success(prior, ratio=self.ratio))
+
+  def epsilon(self, delta: float) -> float:
+    """Return the epsilon of local differential privacy at a delta.
+
+    Two inputs' codes are 2C apart at most. Continuous: exact, by the privacy
+    loss distribution; discrete: from zero-concentrated privacy
+    rho = n (2C)^2 / (2 sigma^2), which is an upper bound.
+
+    Raises:
+      ValueError: delta is no probability between 0 and 1.
+    """
+    import dp_accounting  # takes seconds to load
+    from dp_accounting import pld, rdp
+
+    if not 0 < delta < 1:
+      raise ValueError(f"delta={delta}: expected a number between 0 and 1")
+    apart = 2 * self.ratio  # sensitivity over sigma, for n queries
+    if apart == 0:
+      return 0.0
+    if math.isinf(apart):
+      return math.inf
+    if self.law == CONTINUOUS:
+      event = dp_accounting.GaussianDpEvent(1 / apart)
+      return float(pld.PLDAccountant().compose(event).get_epsilon(delta))
+    event = dp_accounting.ZCDpEvent(apart**2 / 2)
+    return float(rdp.RdpAccountant().compose(event).get_epsilon(delta))
+
+
+def of(
+  chain: privatizer_lib.Privatizer,
+  state: Any,
+  *,
+  size: int,
+  num_queries: int = 1,
+) -> Guarantee | None:
+  """Read the guarantee off a fitted chain.
+
+  The radius of what can be sent is folded through the members, from infinite,
+  up to the noise; what follows it only works on a noisy code.
+
+  Args:
+    chain: a privatizer, usually a chain.
+    state: its state, as fitted.
+    size: values of a code.
+    num_queries: codes that an attacker sees.
+
+  Returns:
+    The guarantee, or None: there is no noise, its law is not known here, or
+    what it is added to has no bound.
+  """
+  members = chain.stages or (chain,)
+  states = state if chain.stages else (state,)
+  radius: Any = math.inf
+  before = ""
+  for member, own in zip(members, states, strict=True):
+    if member.is_random:
+      law = _LAWS.get(member.name)
+      if law is None or not math.isfinite(radius):
+        return None
+      if law == DISCRETE and before != "quantize.toward_zero":
+        return None  # what is not whole gives itself away
+      return Guarantee(law, float(radius), float(own["std"]), size, num_queries)
+    radius, before = float(member.radius(own, radius)), member.name
+  return None
