@@ -21,4 +21,6 @@ def get_config(variant: str = "full"):
   c.data.desired = "emotion"
   c.data.private = "identity,gender"
   c.data.unforeseen = ""
+  if variant == "small":  # the main study has both, on the same network
+    c.audit.transfer.steps = c.audit.inversion.steps = 0
   return c
