@@ -219,8 +219,7 @@ def controls(results: Results) -> page.Section:
   """Print whether the attacks found what they must, and nothing else."""
   cells = []
   for row in results.controls:
-    judged = row.expected in ("chance", "high")
-    if not judged:
+    if row.passed is None or row.expected == "reference":
       verdict = page.Badge("not judged")
     elif row.passed:
       verdict = page.Badge("passed", "good")
@@ -296,30 +295,6 @@ def comparisons(results: Results) -> page.Section | None:
       ),
     ),
   )
-
-
-def guarantees(results: Results) -> page.Section:
-  """Print what is proved, and that nothing is where nothing is."""
-  cells = [
-    (embeddings.title(row), key, str(value))
-    for row in results.rows
-    for guarantee in row.guarantees
-    for key, value in words.flat(guarantee).items()
-  ]
-  if not cells:
-    block: page.Block = page.Text(
-      "None. No bound on attackers is proved for any row of this study: what "
-      "is printed is what the attacks in this set reached, and a better one "
-      "may reach more."
-    )
-  else:
-    block = page.Table(
-      ("embedding", "field", "value"),
-      tuple(cells),
-      "What is proved for each row, with its assumptions.",
-      words=(1, 2),
-    )
-  return page.Section("guarantees", "Guarantees", (block,))
 
 
 def all_rows(results: Results) -> page.Section:

@@ -79,11 +79,12 @@ class Guarantee:
     Returns:
       The smallest of the bounds that hold for this law.
     """
+    if self.law == DISCRETE:
+      rho = bounds.worst_information(self.ratio)
+      return bounds.renyi_success(prior, rho=rho)
     by_information = bounds.information_success(
       prior, information=self.information(same=same)
     )
-    if self.law == DISCRETE:
-      return by_information
     return min(by_information, bounds.gaussian_success(prior, ratio=self.ratio))
 
   def epsilon(self, delta: float) -> float:

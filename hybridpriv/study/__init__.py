@@ -23,6 +23,7 @@ from hybridpriv.study import (
   fitting,
   inverting,
   judging,
+  proofs,
   training,
   workdir,
 )
@@ -60,7 +61,8 @@ def run(
 
   Raises:
     workdir.Conflict: if the workdir is in use or holds another study.
-    ValueError: for a configuration or data that cannot work.
+    ValueError: for a configuration or data that cannot work, and, when all is
+      written, for an attack that passed what is proved of a chain.
   """
   results = {
     "train": folder / "trainings.json",
@@ -73,6 +75,7 @@ def run(
     workdir.check(folder, config)
     if results[upto].exists():
       say(f"{upto}: done before, see {results[upto]}")
+      _check(results["audit"])
       return results[upto]
     setup = None
     for stage in wanted:
@@ -91,7 +94,14 @@ def run(
             fitting.run(setup, writer)
           else:
             auditing.run(setup, command)
+    _check(results["audit"])
   return results[upto]
+
+
+def _check(path: pathlib.Path) -> None:
+  """Stop where a guarantee was passed, when everything else is written."""
+  if path.exists():
+    proofs.check(json.loads(path.read_text()))
 
 
 def prepare(config: Mapping[str, Any], folder: pathlib.Path) -> Setup:

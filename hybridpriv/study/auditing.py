@@ -100,7 +100,8 @@ def run(setup: Setup, command: str) -> None:
     floor,
     inverting.run(setup, rows, asked),
   )
-  report["controls"], more = results.controls(setup, asked, judged)
+  others, more = results.controls(setup, asked, judged)
+  report["controls"] = others + report["controls"]
   report["study"]["command"] = command
   folder = setup.folder / "audit"
   workdir.write_arrays(folder / "values.npz", saved | more)

@@ -11,6 +11,7 @@ from hybridpriv.study import (
   comparisons,
   fitting,
   measures,
+  proofs,
   provenance,
   victims,
 )
@@ -104,7 +105,8 @@ def draw_up(
     restored: measurements of visual inversion by row name.
 
   Returns:
-    (contents of results.json without controls, arrays of values.npz).
+    (contents of results.json with the control of guarantees alone, arrays of
+    values.npz).
   """
   asking = _questions(setup, asked)
   config = setup.config
@@ -167,14 +169,21 @@ def draw_up(
         "utility": [m for m, _ in utility],
         "leakage": leaks,
         "worst": assemble.worst(leaks, [q.target for q in asking]),
-        "guarantees": [],
+        "guarantees": proofs.prove(
+          setup,
+          row,
+          asking,
+          asked,
+          utility,
+          size=sent[0, 0][row.name].clean[0].size,
+        ),
       }
     )
   results = {
     "schema": "hybridpriv.results/1",
     "study": provenance.describe(setup),
     "rows": listed,
-    "controls": [],
+    "controls": proofs.controls(listed, tables),
     "comparisons": comparisons.compare(
       listed, tables, [q.target for q in asking]
     ),

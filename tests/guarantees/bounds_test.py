@@ -69,6 +69,7 @@ def test_the_ends_are_guessing_and_certainty(prior):
   for bound in (
     lambda r: bounds.gaussian_success(prior, ratio=r),
     lambda r: bounds.information_success(prior, information=r),
+    lambda r: bounds.renyi_success(prior, rho=r),
   ):
     assert bound(0.0) == max(prior)
     assert bound(math.inf) == 1.0
@@ -148,11 +149,30 @@ def test_discrete_noise_keeps_to_its_own_bound(sigma):
     prior = np.asarray([first, 1 - first])
     success = (prior[:, None] * law).max(axis=0).sum()
     ratio = bounds.ratio(clip_norm=radius, sigma=sigma)
-    assert success <= bounds.information_success(
-      prior, information=bounds.worst_information(ratio)
-    )
+    rho = bounds.worst_information(ratio)
+    proved = bounds.renyi_success(prior, rho=rho)
+    assert success <= proved
+    assert proved <= bounds.information_success(prior, information=rho)
     passed = max(passed, success - bounds.gaussian_success(prior, ratio=ratio))
   assert passed > 1e-4  # why the continuous form is not printed there
+
+
+@pytest.mark.parametrize("num", [2, 62, 1000])
+@pytest.mark.parametrize("ratio", [0.25, 0.5, 1.0, 2.0])
+def test_divergences_alone_prove_nearly_as_much(num, ratio):
+  """Never less than the exact bound for the continuous law, and not much more.
+
+  Both hold there, so that a smaller one would be wrong.
+  """
+  prior = np.full(num, 1 / num)
+  exact = bounds.gaussian_success(prior, ratio=ratio)
+  proved = bounds.renyi_success(prior, rho=bounds.worst_information(ratio))
+  # Twice as many at most, of which the odds say more.
+  assert exact < proved < 2 * exact
+  one = bounds.information_success(
+    prior, information=bounds.worst_information(ratio)
+  )
+  assert proved < one
 
 
 def test_information_of_a_covariance():

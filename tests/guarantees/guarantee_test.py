@@ -50,7 +50,7 @@ def test_the_certified_path_counts_in_steps_of_its_grid(key):
   assert found == guarantee.Guarantee("discrete gaussian", 16.0, 32.0, 4)
   # 0.5^2 / 2 nats, and not the continuous form.
   assert found.success([0.5, 0.5]) == pytest.approx(
-    bounds.information_success([0.5, 0.5], information=0.125)
+    bounds.renyi_success([0.5, 0.5], rho=0.125)
   )
   assert found.success([0.5, 0.5]) > special.ndtr(0.5)
 

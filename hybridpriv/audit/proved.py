@@ -1,0 +1,81 @@
+"""What is proved of each defence, beside what was measured on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hybridpriv.audit import embeddings, page, words
+from hybridpriv.audit.results import Results, Row
+
+
+def section(results: Results) -> page.Section:
+  """Print what is proved, and that nothing is where nothing is."""
+  rows = [row for row in results.rows if row.guarantees]
+  if not rows:
+    text = (
+      "None. No bound on attackers is proved for any row of this study: what "
+      "is printed is what the attacks in this set reached, and a better one "
+      "may reach more."
+    )
+    return page.Section("guarantees", "Guarantees", (page.Text(text),))
+  first = rows[0].guarantees[0]
+  if "leakage" not in first:  # another program's words
+    cells = [
+      (embeddings.title(row), key, str(value))
+      for row in rows
+      for guarantee in row.guarantees
+      for key, value in words.flat(guarantee).items()
+    ]
+    table = page.Table(
+      ("embedding", "field", "value"),
+      tuple(cells),
+      "What is proved for each row, with its assumptions.",
+      words=(1, 2),
+    )
+    return page.Section("guarantees", "Guarantees", (table,))
+  text = (
+    "No attacker, whatever it knows and computes, names the secret more often "
+    f"than proved here, with {first['unit']} as what is protected: "
+    f"{first['case']}; it is assumed that {first['assumes']}. The same bound "
+    "caps the service: no network answers better from these codes. Epsilon is "
+    f"that of local differential privacy at delta = {first['delta']:g}."
+  )
+  cells = []
+  for row in rows:
+    for guarantee in row.guarantees:
+      cells += _proved(row, guarantee)
+  table = page.Table(
+    ("embedding", "codes", "C/sigma", "epsilon", "what", "proved", "measured"),
+    tuple(cells),
+    "Balanced accuracy that cannot be passed, beside the worst attack of this "
+    "set, and the service itself, in percent.",
+    words=(4,),
+  )
+  return page.Section("guarantees", "Guarantees", (page.Text(text), table))
+
+
+def _proved(row: Row, guarantee: Mapping[str, Any]) -> list[tuple[str, ...]]:
+  num = guarantee["num_queries"]
+  start = (
+    embeddings.title(row),
+    f"{num:,}",
+    f"{guarantee['clip_norm'] / guarantee['sigma']:.3g}",
+    f"{guarantee['epsilon']:.3g}",
+  )
+  found: list[tuple[str, ...]] = []
+  for target, bounds in guarantee["leakage"].items():
+    reached = [
+      m
+      for m in row.leakage
+      if (m.target, m.metric, m.num_queries)
+      == (target, "balanced_accuracy", num)
+    ]
+    best = max(reached, key=lambda m: m.value, default=None)
+    cell = words.share(bounds["balanced_accuracy"])
+    found.append((*start, f"leakage: {target}", cell, words.measured(best)))
+  for target, bounds in guarantee["utility"].items():
+    own = row.utility_of(target) if num == 1 else None
+    cell = words.share(bounds["balanced_accuracy"])
+    found.append((*start, f"utility: {target}", cell, words.measured(own)))
+  return found
