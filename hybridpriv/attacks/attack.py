@@ -128,20 +128,24 @@ class Attack(NamedTuple):
     name: "family.function", as in results.
     fit: (key, victim, auxiliary, knobs) -> attacker, a pytree of arrays.
     score: (attacker, codes [b, ...]) -> scores [b, num_classes], higher for
-      the class held more likely.
+      the class held more likely; of an attack on linkage (attacker, codes
+      [n, ...], codes [m, ...]) -> [n, m], higher where both are held to be of
+      one person.
     grid: the knobs to try, all with the same names and numbers as values; the
       best on attacker validation is kept.
     applies: (noise, shape of a code as sent) -> whether the attack can be run
       on such codes; None for always.
+    links: whether it compares codes.
   """
 
   name: str
   fit: Callable[..., Any]
-  score: Callable[[Any, jax.Array], jax.Array]
+  score: Callable[..., jax.Array]
   grid: tuple[Mapping[str, float], ...]
   applies: (
     Callable[[privatizer_lib.Privatizer, tuple[int, ...]], bool] | None
   ) = None
+  links: bool = False
 
 
 def class_weights(

@@ -5,10 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hybridpriv.attacks import linkage
 from hybridpriv.audit import engine, problems, statistics
 
 _MANY = {"person": "people", "sample": "samples"}
-HEADLINE = "balanced_accuracy"
+# What a headline is measured in; of links, the area under the ROC curve.
+HEADLINES = ("balanced_accuracy", "auc")
 
 
 class Question(NamedTuple):
@@ -16,7 +18,7 @@ class Question(NamedTuple):
 
   Attributes:
     target: its name.
-    kind: "identity" or "attribute".
+    kind: "identity", "attribute" or "linkage".
     problems: numbers of its problems, over all folds and rotations.
     person: whose each attacked sample is, problems concatenated [n].
     label: class of each attacked sample [n].
@@ -33,6 +35,11 @@ class Question(NamedTuple):
   num_classes: int
   size: np.ndarray
   chance: Mapping[str, float]
+
+  @property
+  def headline(self) -> str:
+    """What its headline is measured in."""
+    return "auc" if self.kind == "linkage" else "balanced_accuracy"
 
 
 def questions(
@@ -59,7 +66,7 @@ def questions(
     persons, labels = np.concatenate(person), np.concatenate(label)
     sizes = np.concatenate(size)
     kind, num_classes = asked[own[0]].kind, asked[own[0]].num_classes
-    if kind == "identity":
+    if kind != "attribute":
       labels = np.unique(persons, return_inverse=True)[1]
       num_classes = int(labels.max()) + 1
     found.append(
@@ -71,7 +78,9 @@ def questions(
         label=labels,
         num_classes=num_classes,
         size=sizes,
-        chance={
+        chance={"auc": 0.5, "tpr_at_1_fpr": linkage.FALSE_ALARMS}
+        if kind == "linkage"
+        else {
           "balanced_accuracy": _chance(labels, sizes, kind),
           "accuracy": float(np.sum(majority) / len(labels)),
           "rank": float(np.mean(1 - (sizes + 1) / (2 * sizes))),
@@ -104,7 +113,8 @@ def tables(
     outcomes: by train seed, then by problem of the question.
 
   Returns:
-    A table for every metric; ranks only for identities.
+    A table for every metric; ranks only for identities, and for links the area
+    and the share found.
   """
 
   def stack(field: str) -> np.ndarray:
@@ -117,6 +127,13 @@ def tables(
 
   right = np.clip(stack("right"), 0, 1)
   label, person = question.label, question.person
+  if question.kind == "linkage":
+    found = np.clip(stack("rank"), 0, 1)
+    num = question.num_classes
+    return {
+      "auc": statistics.tabulate(right, label, person, num),
+      "tpr_at_1_fpr": statistics.tabulate(found, label, person, num),
+    }
   made = {
     "balanced_accuracy": statistics.tabulate(
       right, label, person, question.num_classes
@@ -206,7 +223,7 @@ def worst(
       i
       for i, m in enumerate(leakage)
       if m["target"] == target
-      and m["metric"] == HEADLINE
+      and m["metric"] in HEADLINES
       and m["num_queries"] == 1
     ]
     if own:

@@ -68,8 +68,10 @@ def blocks(
   """Choose what keeps one label when labels are shuffled.
 
   People, where a person has one label; else recordings, where a recording
-  has one; an identity is shuffled by recording.
+  has one; an identity is shuffled by recording, and links sample by sample.
   """
+  if problem.kind == "linkage":
+    return np.arange(len(person))
   candidates: Sequence[np.ndarray] = (person, recording)
   if problem.kind == "identity":
     candidates = (recording,)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hybridpriv.attacks import attack as attack_lib
-from hybridpriv.attacks import rank
+from hybridpriv.attacks import linkage, rank
 from hybridpriv.audit import problems as problems_lib
 from hybridpriv.privatizers import privatizer as privatizer_lib
 
@@ -49,10 +49,13 @@ class Outcome(NamedTuple):
   """What attackers of one kind achieved on one victim and problem.
 
   Attributes:
-    right: share of right answers over draws, by attack seed [a, t].
-    rank: mean rank of the true class, by attack seed [a, t].
-    log_rank: mean logarithm of that rank [a, t].
-    validation: balanced accuracy on attacker validation, mean over seeds.
+    right: share of right answers over draws, by attack seed [a, t]; of an
+      attack on linkage the area under the ROC curve.
+    rank: mean rank of the true class, by attack seed [a, t]; of an attack on
+      linkage the share of true links found.
+    log_rank: mean logarithm of that rank [a, t]; of an attack on linkage 0.
+    validation: balanced accuracy on attacker validation, mean over seeds; of
+      an attack on linkage the area under the ROC curve.
     knobs: the chosen ones.
   """
 
@@ -91,6 +94,12 @@ def attack_all(
   Returns:
     The outcome by pair.
   """
+  numbers = list(range(len(problems)))
+  if attack.links:
+    # Pairs are many, and the other problems larger.
+    numbers = sorted({q for _, q in pairs})
+    problems = [problems[q] for q in numbers]
+    pairs = [(v, numbers.index(q)) for v, q in pairs]
   padded = problems_lib.pad(problems)
   num_classes = max(p.num_classes for p in problems)
   draws = draws if victims.noise.is_random else 1
@@ -137,7 +146,7 @@ def attack_all(
   outcomes = {}
   for pair, (knobs, found) in best.items():
     known = padded.test_mask[pair[1]] > 0
-    outcomes[pair] = Outcome(
+    outcomes[pair[0], numbers[pair[1]]] = Outcome(
       right=np.stack([x["right"][known] for x in found]),
       rank=np.stack([x["rank"][known] for x in found]),
       log_rank=np.stack([x["log_rank"][known] for x in found]),
@@ -284,6 +293,8 @@ def _job(
       own.label, own.train, own.validation, num_classes
     )
     attacker = attack.fit(fit_key, victim, auxiliary, knobs)
+    if attack.links:
+      return _linked(attack, attacker, sender, own, ask_key, draws)
 
     def draw(key: jax.Array) -> tuple[jax.Array, ...]:
       sent = asked.sample(key, jnp.arange(rows.shape[0]))
@@ -306,6 +317,42 @@ def _job(
     }
 
   return one
+
+
+def _linked(
+  attack: attack_lib.Attack,
+  attacker: Any,
+  sender: Callable[[jax.Array], attack_lib.Victim],
+  own: problems_lib.Padded,
+  key: jax.Array,
+  draws: int,
+) -> dict[str, jax.Array]:
+  """Compare codes of people never seen, each with fresh noise."""
+  start = own.train.shape[0]
+  held_out = (own.rows[start:], own.label[start:], own.validation)
+  attacked = (own.test_rows, own.test_label, own.test_mask)
+
+  def judged(key: jax.Array, part: Any) -> tuple[jax.Array, jax.Array]:
+    rows, label, mask = part
+    asked, places = sender(rows), jnp.arange(rows.shape[0])
+
+    def draw(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+      a, b = (asked.sample(k, places) for k in jax.random.split(key))
+      return linkage.judge(attack.score(attacker, a, b), label, mask)
+
+    areas, found = jax.lax.map(draw, jax.random.split(key, draws))
+    return jnp.mean(areas, axis=0), jnp.mean(found, axis=0)
+
+  ours, theirs = jax.random.split(key)
+  areas, _ = judged(ours, held_out)
+  right, found = judged(theirs, attacked)
+  weight = held_out[2] / jnp.sum(held_out[2])
+  return {
+    "validation": jnp.sum(areas * weight),
+    "right": right,
+    "rank": found,
+    "log_rank": jnp.zeros_like(right),
+  }
 
 
 def _block_size(

@@ -15,6 +15,8 @@ from hybridpriv.data import dataset, partition
 
 TRAIN, VALIDATION, TEST = 1, 2, 3
 ACROSS = "{} (across recordings)"
+LINKED = "{} (linkage)"
+_MOST_LINKED = 8  # samples of a person that are compared: pairs are many
 
 
 class Problem(NamedTuple):
@@ -26,7 +28,8 @@ class Problem(NamedTuple):
     label: class of every audit sample [n], 0 .. num_classes - 1 or -1.
     role: TRAIN, VALIDATION, TEST or 0 for every audit sample [n].
     num_classes: number of classes.
-    kind: "identity" (closed set) or "attribute".
+    kind: "identity" (closed set), "attribute", or "linkage": are two codes
+      from one person, of people whom the attacker has never seen.
   """
 
   target: str
@@ -70,6 +73,7 @@ def make(
   *,
   rotations: int,
   seed: int,
+  linkage: bool = False,
 ) -> list[Problem]:
   """List the problems of one fold.
 
@@ -84,6 +88,7 @@ def make(
     targets: private and unforeseen labels.
     rotations: most divisions of the people for an attribute.
     seed: of the divisions.
+    linkage: whether to ask, where the person is a target, also for links.
   """
   found = []
   for target in targets:
@@ -100,6 +105,8 @@ def make(
         known = np.isin(own, people)
         label = np.where(known, np.searchsorted(people, own), -1)
         found.append(Problem(name, fold, label, role, len(people), "identity"))
+      if linkage:
+        found += _linked(own, fold, target, rotations=rotations, seed=seed)
     else:
       label = data.labels[target][audit]
       roles = partition.rotations(
@@ -110,6 +117,44 @@ def make(
         Problem(target, fold, label, role, num_classes, "attribute")
         for role in roles
       ]
+  return found
+
+
+def _linked(
+  person: np.ndarray, fold: int, target: str, *, rotations: int, seed: int
+) -> list[Problem]:
+  """Deal the people round the attacker's three parts; each is tested once.
+
+  Raises:
+    ValueError: too few people have two samples.
+  """
+  rng = np.random.default_rng(seed)
+  people, owner = np.unique(person, return_inverse=True)
+  parts = max(rotations, 3)
+  able = rng.permutation(np.flatnonzero(np.bincount(owner) >= 2))
+  if len(able) < 2 * parts:
+    raise ValueError(
+      f"linkage of {target!r} (fold {fold}) needs two people in each of {parts}"
+      f" parts: {len(able)} of {len(people)} have two samples or more; audit"
+      " more people, lower config.audit.rotations (not below 3), or leave out"
+      " the attacks on linkage"
+    )
+  part = np.full(len(people), -1)
+  part[able] = np.arange(len(able)) % parts
+  # Which samples of a person are compared, at random.
+  order = rng.permutation(len(person))
+  turn = np.empty(len(person), int)
+  for own in range(len(people)):
+    mine = order[owner[order] == own]
+    turn[mine] = np.arange(len(mine))
+  found = []
+  for r in range(parts):
+    role = np.where(part[owner] >= 0, TRAIN, 0)
+    role[part[owner] == (r + 1) % parts] = VALIDATION
+    role[part[owner] == r] = TEST
+    role[(turn >= _MOST_LINKED) & (role != TRAIN)] = 0
+    name = LINKED.format(target)
+    found.append(Problem(name, fold, owner, role, len(people), "linkage"))
   return found
 
 

@@ -58,6 +58,11 @@ def _by_target(rows: tuple[Row, ...], target: str) -> page.Table:
   of = sorted({m.floor_of for row in rows if (m := row.leakage_of(target))})
   sources = words.listing(name for name in of if name)
   floor = f" The floor is that of the {sources}." if sources else ""
+  if any(m.metric == "auc" for row in rows if (m := row.leakage_of(target))):
+    floor += (
+      " Leakage is the area under the ROC curve of pairs of codes, of one "
+      "person or of two whom the attacker has never seen."
+    )
   return page.Table(
     (
       "embedding",

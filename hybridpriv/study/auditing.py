@@ -64,6 +64,15 @@ class Task(NamedTuple):
       f" x{self.num_queries}"
     )
 
+  def answering(self, asked: Asked) -> "Task":
+    """Leave out the questions that the attack is no answer to."""
+    own = [
+      (v, q)
+      for v, q in self.pairs
+      if (asked[q % len(asked)].kind == "linkage") == self.attack.links
+    ]
+    return self._replace(pairs=own)
+
 
 def run(setup: Setup, command: str) -> None:
   """Attack everything; write `audit/results.json` when all is done."""
@@ -126,6 +135,7 @@ def list_problems(setup: Setup) -> list[problems.Problem]:
       targets,
       rotations=setup.config["audit"]["rotations"],
       seed=setup.config["seed"],
+      linkage=any(a.links for a in _attacks(setup, "attacks")),
     )
   ]
   problems.pad(asked)  # says which one lacks samples
@@ -136,6 +146,12 @@ def list_problems(setup: Setup) -> list[problems.Problem]:
         " class to choose from: audit more people"
       )
   return asked
+
+
+def _attacks(setup: Setup, section: str) -> list[attack_lib.Attack]:
+  """Build the attacks of a section of `config.audit`."""
+  entries = setup.config["audit"][section]
+  return build.build_attacks(entries, f"config.audit.{section}")
 
 
 def _shuffled(setup: Setup, asked: Asked) -> list[problems.Problem]:
@@ -165,10 +181,11 @@ def _tasks(
   the row called `smallest`.
   """
   config = setup.config["audit"]
-  attacks = build.build_attacks(config["attacks"], "config.audit.attacks")
-  floors = build.build_attacks(
-    config["floor_attacks"], "config.audit.floor_attacks"
-  )
+  attacks = _attacks(setup, "attacks")
+  # Links have a floor too, by the attacks on links.
+  floors = _attacks(setup, "floor_attacks")
+  known = {attack.name for attack in floors}
+  floors += [a for a in attacks if a.links and a.name not in known]
   chosen = fitting.read_rows(setup)
   noisy = {
     r.name
@@ -215,6 +232,7 @@ def _tasks(
     for group in victims.group(members):
       plain = pairs(group, lambda name, q: q < len(asked))
       found += [Task(purpose, attack, group, plain, 1) for attack in floors]
+  found = [task.answering(asked) for task in found]
   return [
     task
     for task in found
@@ -265,7 +283,8 @@ def _run_all(
 def _factorises(task: Task) -> bool:
   """Tell whether a task factorises matrices."""
   correlated = any("factor" in state for state in task.group.law)
-  return correlated or task.attack.name.startswith("density.")
+  names = ("density.", "linkage.two_covariance")
+  return correlated or task.attack.name.startswith(names)
 
 
 def _digest(task: Task, asked: Asked, draws: int) -> str:

@@ -79,6 +79,8 @@ def _floor(
 def _auxiliary(setup: Setup, question: assemble.Question) -> str:
   if question.kind == "identity":
     return "a gallery of each audit person: labelled samples of the same people"
+  if question.kind == "linkage":
+    return "samples of other audit people, by person; nobody's name"
   if setup.data.identity is None:
     return "labelled samples of the same population (no person is named)"
   return "labelled samples of other audit people, by person"
@@ -242,14 +244,14 @@ def controls(
           own.append((question, attack, *got))
     level, passed = 1 - 0.05 / max(len(own), 1), bool(own)
     for question, attack, tables, score, knobs in own:
-      chance = question.chance[assemble.HEADLINE]
-      table = tables[assemble.HEADLINE]
+      chance = question.chance[question.headline]
+      table = tables[question.headline]
       saved |= _arrays(setup, f"controls/{r}/leakage/{len(leakage)}", table)
       leakage.append(
         assemble.measurement(
           target=question.target,
           attack=attack,
-          metric=assemble.HEADLINE,
+          metric=question.headline,
           table=table,
           chance=chance,
           floor=chance,

@@ -113,7 +113,7 @@ def _attack(
   found: dict[str, dict[int, engine.Outcome]] = {}
   for q, problem in enumerate(asked):
     private = problem.target.partition(" (")[0] in setup.roles.private
-    if problem.fold != fold or not private:
+    if problem.fold != fold or not private or problem.kind == "linkage":
       continue
     for attack in (
       (PUBLISHED, AWARE) if row.privatizer.is_random else (PUBLISHED,)

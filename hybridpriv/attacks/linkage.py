@@ -1,0 +1,340 @@
+r"""Linkage: are two codes from one person, of people nobody trained on?
+
+An attacker learns from codes of its own people what differs between people and
+what within one, and compares codes of others by it.  Nobody's name is needed,
+and no gallery: linked codes are a profile.  Scored by the area under the ROC
+curve and by the share of true links found at one false alarm in a hundred.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from hybridpriv.attacks import attack as attack_lib
+
+_LARGEST = 256  # values of a code whose covariances are formed
+_CHUNK = 25  # steps between two looks at validation
+FALSE_ALARMS = 0.01
+
+
+def cosine() -> attack_lib.Attack:
+  """Compare standardised codes by the angle between them, without learning."""
+
+  def fit(
+    key: jax.Array,
+    victim: attack_lib.Victim,
+    auxiliary: attack_lib.Auxiliary,
+    knobs: Any,
+  ) -> Any:
+    del knobs
+    own = attack_lib.flatten(victim.sample(key, auxiliary.train_index))
+    mean, std = _moments(own, auxiliary.train_weights)
+    return {"mean": mean, "std": std}
+
+  def compare(attacker: Any, a: jax.Array, b: jax.Array) -> jax.Array:
+    a, b = (
+      attack_lib.standardise(x, attacker["mean"], attacker["std"])
+      for x in (a, b)
+    )
+    return _unit(a) @ _unit(b).T
+
+  return attack_lib.Attack(
+    "linkage.cosine", fit, compare, ({"none": 0.0},), links=True
+  )
+
+
+def two_covariance(
+  *, shrink: tuple[float, ...] = (0.01, 0.1, 1.0)
+) -> attack_lib.Attack:
+  r"""Compare codes by the likelihood ratio of one person against two.
+
+  With codes $z = y + e$ of a person $y \sim N(\mu, B)$ and $e \sim N(0, W)$,
+  two codes of one person are Gaussian with covariance $B$ between them, those
+  of two people with none, and $\log p(a, b | \mathrm{one}) - \log p(a, b |
+  \mathrm{two})$ is what no test of such codes can better.  $W$, noise and all,
+  and $B$ are estimated from the attacker's people.
+
+  Applies to codes of up to 256 values.
+
+  Args:
+    shrink: shares of the mean variance that are added to $W$, to try.
+
+  References:
+    Ioffe 2006, probabilistic linear discriminant analysis; Brummer and de
+    Villiers 2010, the two-covariance model.
+  """
+
+  def fit(
+    key: jax.Array,
+    victim: attack_lib.Victim,
+    auxiliary: attack_lib.Auxiliary,
+    knobs: Any,
+  ) -> Any:
+    index = auxiliary.train_index
+    codes = attack_lib.flatten(victim.sample(key, index))
+    mean, std = _moments(codes, auxiliary.train_weights)
+    codes = attack_lib.standardise(codes, mean, std)
+    one_hot = jax.nn.one_hot(auxiliary.label[index], auxiliary.num_classes)
+    one_hot = one_hot * auxiliary.train[:, None]  # [m, c]
+    count = jnp.sum(one_hot, axis=0)
+    known = count > 0
+    people = jnp.maximum(jnp.sum(known), 2)
+    centre = (one_hot.T @ codes) / jnp.maximum(count, 1)[:, None]
+    left = (codes - one_hot @ centre) * auxiliary.train[:, None]
+    free = jnp.maximum(jnp.sum(count) - people, 1)
+    within = left.T @ left / free
+    middle = jnp.sum(jnp.where(known[:, None], centre, 0), axis=0) / people
+    apart = jnp.where(known[:, None], centre - middle[None], 0)
+    between = apart.T @ apart / (people - 1)
+    # A mean of n codes has a share of 1/n of their spread itself.
+    each = jnp.sum(jnp.where(known, 1 / jnp.maximum(count, 1), 0)) / people
+    size = codes.shape[1]
+    within += knobs["shrink"] * jnp.trace(within) / size * jnp.eye(size)
+    within += 1e-6 * jnp.eye(size)
+    between -= each * within
+    # Both diagonal in one basis: W becomes 1 and B the ratios r, 0 or more.
+    root = jnp.linalg.cholesky(within)
+    scaled = jax.scipy.linalg.solve_triangular(root, between, lower=True)
+    scaled = jax.scipy.linalg.solve_triangular(root, scaled.T, lower=True)
+    ratio, basis = jnp.linalg.eigh((scaled + scaled.T) / 2)
+    to_basis = jax.scipy.linalg.solve_triangular(root.T, basis, lower=False)
+    return {
+      "mean": mean,
+      "std": std,
+      "middle": middle,
+      "to_basis": to_basis,
+      "ratio": jnp.maximum(ratio, 0),
+    }
+
+  def compare(attacker: Any, a: jax.Array, b: jax.Array) -> jax.Array:
+    a, b = (
+      (
+        attack_lib.standardise(x, attacker["mean"], attacker["std"])
+        - attacker["middle"][None]
+      )
+      @ attacker["to_basis"]
+      for x in (a, b)
+    )
+    r = attacker["ratio"]
+    # In each direction the sum has variance 1 + 2r or 1 + r, the difference 1
+    # or 1 + r: (a + b)^2 / 2 and (a - b)^2 / 2.
+    plus = (1 / (1 + r) - 1 / (1 + 2 * r)) / 4
+    minus = (1 / (1 + r) - 1) / 4
+    own = plus + minus
+    squares = (a**2 @ own)[:, None] + (b**2 @ own)[None]
+    return squares + 2 * (a * (plus - minus)[None]) @ b.T
+
+  return attack_lib.Attack(
+    "linkage.two_covariance",
+    fit,
+    compare,
+    tuple({"shrink": s} for s in shrink),
+    applies=lambda noise, shape: math.prod(shape) <= _LARGEST,
+    links=True,
+  )
+
+
+def metric(
+  *,
+  width: int = 64,
+  learning_rate: tuple[float, ...] = (0.001, 0.01),
+  max_steps: int = 600,
+  batch_size: int = 64,
+  patience: int = 6,
+) -> attack_lib.Attack:
+  """Compare codes by a distance that was learned from pairs, with fresh noise.
+
+  Standardised codes are mapped to `width` numbers by a matrix that starts as a
+  projection at random, which keeps distances; the odds of one person fall with
+  the squared distance of what it gives.
+
+  Args:
+    width: rows of the matrix.
+    learning_rate: Adam's, rates to try.
+    max_steps: limit of the training.
+    batch_size: codes a step; all pairs of them count, those of one person as
+      much as the others.
+    patience: looks at validation without a new best before it stops.
+  """
+
+  def embed(params: Any, codes: jax.Array) -> jax.Array:
+    return codes @ params["matrix"]
+
+  def logits(params: Any, a: jax.Array, b: jax.Array) -> jax.Array:
+    return params["offset"] - jnp.exp(params["slope"]) * _squares(
+      embed(params, a), embed(params, b)
+    )
+
+  def loss(
+    params: Any, codes: jax.Array, label: jax.Array, mask: jax.Array
+  ) -> jax.Array:
+    same = label[:, None] == label[None]
+    pair = mask[:, None] * mask[None] * (1 - jnp.eye(len(label)))
+    value = optax.sigmoid_binary_cross_entropy(
+      logits(params, codes, codes), same.astype(jnp.float32)
+    )
+
+    def mean(chosen: jax.Array) -> jax.Array:
+      return jnp.sum(value * chosen) / jnp.maximum(jnp.sum(chosen), 1)
+
+    return mean(pair * same) + mean(pair * ~same)
+
+  def fit(
+    key: jax.Array,
+    victim: attack_lib.Victim,
+    auxiliary: attack_lib.Auxiliary,
+    knobs: Any,
+  ) -> Any:
+    keys = jax.random.split(key, 4)
+    weights = auxiliary.train_weights
+    cumulative = jnp.cumsum(weights)
+    own = attack_lib.flatten(victim.sample(keys[0], auxiliary.train_index))
+    mean, std = _moments(own, weights)
+    size = own.shape[1]
+    matrix = jax.random.normal(keys[1], (size, width)) / jnp.sqrt(size * width)
+    params = {
+      "matrix": matrix,
+      "offset": jnp.zeros([]),
+      "slope": jnp.zeros([]),
+    }
+    optimizer = optax.adam(knobs["learning_rate"])
+    held_out = auxiliary.validation_index
+    ones = jnp.ones(batch_size)
+
+    def codes_of(key: jax.Array, index: jax.Array) -> jax.Array:
+      return attack_lib.standardise(victim.sample(key, index), mean, std)
+
+    def one_step(carry: Any, inputs: Any) -> tuple[Any, None]:
+      params, opt_state = carry
+      noise, index = inputs
+      codes = codes_of(noise, index)
+      grads = jax.grad(loss)(params, codes, auxiliary.label[index], ones)
+      updates, opt_state = optimizer.update(grads, opt_state, params)
+      return (optax.apply_updates(params, updates), opt_state), None
+
+    def look(carry: Any) -> Any:
+      number, params, opt_state, best, best_loss, since = carry
+      noise, pick, chunk = jax.random.split(
+        jax.random.fold_in(keys[2], number), 3
+      )
+      # Half of the codes are of a person drawn already: pairs are rare.
+      half = batch_size // 2
+      at = jax.random.uniform(pick, (_CHUNK, half)) * cumulative[-1]
+      first = jnp.searchsorted(cumulative, at, side="right")
+      first = jnp.minimum(first, len(weights) - 1)
+      mates = _mates(pick, first, auxiliary, weights)
+      index = jnp.concatenate([first, mates], axis=1)
+      (params, opt_state), _ = jax.lax.scan(
+        one_step, (params, opt_state), (jax.random.split(chunk, _CHUNK), index)
+      )
+      now = loss(
+        params,
+        codes_of(noise, held_out),
+        auxiliary.label[held_out],
+        auxiliary.validation,
+      )
+      better = now < best_loss
+      best = jax.tree.map(lambda a, b: jnp.where(better, a, b), params, best)
+      since = jnp.where(better, 0, since + 1)
+      best_loss = jnp.where(better, now, best_loss)
+      return number + 1, params, opt_state, best, best_loss, since
+
+    def goes_on(carry: Any) -> jax.Array:
+      number, *_, since = carry
+      return (number < max(max_steps // _CHUNK, 1)) & (since < patience)
+
+    start = (0, params, optimizer.init(params), params, jnp.inf, 0)
+    best = jax.lax.while_loop(goes_on, look, start)[3]
+    return {"params": best, "mean": mean, "std": std}
+
+  def compare(attacker: Any, a: jax.Array, b: jax.Array) -> jax.Array:
+    a, b = (
+      attack_lib.standardise(x, attacker["mean"], attacker["std"])
+      for x in (a, b)
+    )
+    return logits(attacker["params"], a, b)
+
+  return attack_lib.Attack(
+    "linkage.metric",
+    fit,
+    compare,
+    tuple({"learning_rate": rate} for rate in learning_rate),
+    links=True,
+  )
+
+
+def judge(
+  scores: jax.Array, label: jax.Array, mask: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Say how well scores of pairs tell one person from two, by first code.
+
+  Args:
+    scores: of pairs, higher for one person [n, n]; a code is in no pair with
+      another of the same input, the diagonal.
+    label: the person of each [n].
+    mask: 1 where there is one [n].
+
+  Returns:
+    For each code its area under the ROC curve [n], ties counted half, and the
+    share of its true links above the score that one in a hundred of all false
+    ones pass [n].
+  """
+  pair = (mask[:, None] * mask[None]) * (1 - jnp.eye(len(label)))
+  same = (label[:, None] == label[None]) & (pair > 0)
+  other = (label[:, None] != label[None]) & (pair > 0)
+  num_same = jnp.maximum(jnp.sum(same, axis=1), 1)
+  num_other = jnp.maximum(jnp.sum(other, axis=1), 1)
+
+  def area(
+    score: jax.Array, same: jax.Array, other: jax.Array, num: jax.Array
+  ) -> jax.Array:
+    below = jnp.sort(jnp.where(other, score, jnp.inf))
+    left = jnp.searchsorted(below, score, side="left")
+    right = jnp.searchsorted(below, score, side="right")
+    return jnp.sum(same * (left + right)) / (2 * num)
+
+  areas = jax.vmap(area)(scores, same, other, num_other) / num_same
+  false = jnp.sort(jnp.where(other, scores, -jnp.inf).ravel())[::-1]
+  # The largest number of false alarms that is allowed passes strictly.
+  allowed = jnp.floor(FALSE_ALARMS * jnp.sum(other)).astype(jnp.int32)
+  threshold = false[allowed]
+  found = jnp.sum(same & (scores > threshold), axis=1) / num_same
+  return areas, found
+
+
+def _mates(
+  key: jax.Array,
+  first: jax.Array,
+  auxiliary: attack_lib.Auxiliary,
+  weights: jax.Array,
+) -> jax.Array:
+  """Draw for every code [s, b] another place of the same person [s, b]."""
+  label = auxiliary.label[auxiliary.train_index]
+  # Padding comes last, and is nobody's.
+  label = jnp.where(weights > 0, label, auxiliary.num_classes)
+  order = jnp.argsort(label)
+  low = jnp.searchsorted(label[order], label[first], side="left")
+  high = jnp.searchsorted(label[order], label[first], side="right")
+  share = jax.random.uniform(jax.random.fold_in(key, 1), first.shape)
+  place = low + jnp.floor(share * (high - low)).astype(jnp.int32)
+  return order[jnp.minimum(place, len(order) - 1)]
+
+
+def _moments(
+  codes: jax.Array, weights: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  mean = jnp.sum(codes * weights[:, None], axis=0)
+  variance = jnp.sum((codes - mean[None]) ** 2 * weights[:, None], axis=0)
+  return mean, attack_lib.scale(variance)
+
+
+def _squares(a: jax.Array, b: jax.Array) -> jax.Array:
+  norms = jnp.sum(a**2, axis=1)[:, None] + jnp.sum(b**2, axis=1)[None]
+  return jnp.maximum(norms - 2 * a @ b.T, 0)
+
+
+def _unit(x: jax.Array) -> jax.Array:
+  return x / jnp.sqrt(jnp.sum(x**2, axis=1, keepdims=True) + 1e-12)
