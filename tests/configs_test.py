@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = sorted(
   ".".join(p.relative_to(ROOT / "configs").with_suffix("").parts)
   for p in ROOT.glob("configs/**/*.py")
-  if p.stem != "default"
+  if p.stem not in ("default", "audit_codes")  # which trains no network
 )
 SWEEPS = [name for name in NAMES if name.startswith("ablations.")]
 VARIANTS = ("full", "small", "tiny")

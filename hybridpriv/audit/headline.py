@@ -15,6 +15,8 @@ def section(results: Results) -> page.Section:
   desired = words.listing(f"**{name}**" for name in roles["desired"])
   private = words.listing(f"**{name}**" for name in roles["private"])
   asked = f"The service must answer {desired}; it must not learn {private}."
+  if not roles["desired"]:
+    asked = f"The service must not learn {private}."
   if roles["unforeseen"]:
     unforeseen = words.listing(roles["unforeseen"])
     asked += f" Also attacked, though no training knew of it: {unforeseen}."
@@ -64,6 +66,14 @@ def warnings(results: Results) -> list[page.Note]:
       page.Note(
         "**Synthetic data.** These samples were drawn by a program. The numbers"
         " show that the method runs; they say nothing about real people.",
+        "warn",
+      )
+    )
+  if why := results.study["data"].get("stale"):
+    notes.append(
+      page.Note(
+        f"**Noise not verified fresh**: {why}. Whether a second query of one "
+        "input tells more cannot be said, and is not scored.",
         "warn",
       )
     )

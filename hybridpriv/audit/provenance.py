@@ -43,6 +43,9 @@ def people(results: Results) -> page.Section:
       + (", and how many people they come from." if named else "."),
     )
   ]
+  if study["data"].get("kind") == "code":
+    text = "Attackers learn, choose and are scored within audit."
+    return page.Section("people", "Who is where", (*blocks, page.Text(text)))
   blocks.append(
     page.Text(
       "Networks and privatizers are fitted on train and chosen on validation; "

@@ -14,8 +14,9 @@ class DataSet:
 
   Attributes:
     name: what the report calls the data.
-    kind: "image" or "signal".
-    inputs: uint8 `[n, h, w, c]` images or float32 `[n, t, c]` signal windows.
+    kind: "image", "signal" or "code".
+    inputs: uint8 `[n, h, w, c]` images, float32 `[n, t, c]` signal windows, or
+      float32 `[n, draws, k]` codes of another system.
     labels: int32 `[n]` class ids by label name, -1 where not known.
     classes: class names by label name; `classes[name][labels[name][i]]`.
     identity: the label that names the person, or None where no person is
@@ -48,7 +49,11 @@ class DataSet:
   notes: tuple[str, ...] = ()
 
   def __post_init__(self):
-    layouts = {"image": (np.uint8, 4), "signal": (np.float32, 3)}
+    layouts = {
+      "image": (np.uint8, 4),
+      "signal": (np.float32, 3),
+      "code": (np.float32, 3),
+    }
     if self.kind not in layouts:
       raise ValueError(
         f"kind is {self.kind!r}, expected one of {tuple(layouts)}"

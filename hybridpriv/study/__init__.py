@@ -20,6 +20,7 @@ from hybridpriv.data import partition
 from hybridpriv.networks import staged
 from hybridpriv.study import (
   auditing,
+  codes,
   fitting,
   inverting,
   judging,
@@ -71,6 +72,13 @@ def run(
     "report": folder / "report" / "index.html",
   }
   wanted = STAGES[: STAGES.index(upto) + 1]
+  if codes.given(config):
+    if upto in STAGES[:2]:
+      raise ValueError(
+        "codes of another system are audited: there is nothing to train; run"
+        " launch/audit.py"
+      )
+    upto, wanted = "report", STAGES[2:]
   with workdir.claim(folder):
     workdir.check(folder, config)
     if results[upto].exists():
@@ -92,6 +100,8 @@ def run(
             training.run(setup, writer, profile)
           elif stage == "fit":
             fitting.run(setup, writer)
+          elif codes.given(config):
+            codes.run(setup, command)
           else:
             auditing.run(setup, command)
     _check(results["audit"])
@@ -110,6 +120,8 @@ def prepare(config: Mapping[str, Any], folder: pathlib.Path) -> Setup:
   Raises:
     ValueError: before any training, for data that do not fit.
   """
+  if codes.given(config):
+    return codes.prepare(config, folder)
   _check_names(config)
   judging.check(config)
   roles = build.roles(config)

@@ -15,7 +15,10 @@ from hybridpriv.audit import controls, engine, problems
 from hybridpriv.study import (
   fitting,
   inverting,
+  measures,
   parts,
+  proofs,
+  provenance,
   results,
   transfer,
   victims,
@@ -45,6 +48,7 @@ class Task(NamedTuple):
     pairs: which system is asked which problem.
     seeds: attackers of the chosen knobs.
     num_queries: codes of one input that are averaged.
+    joined: whether those of the group are such averages already.
   """
 
   purpose: str
@@ -53,6 +57,7 @@ class Task(NamedTuple):
   pairs: list[tuple[int, int]]
   seeds: int
   num_queries: int = 1
+  joined: bool = False
 
   @property
   def title(self) -> str:
@@ -94,28 +99,47 @@ def run(setup: Setup, command: str) -> None:
   }
   asked = list_problems(setup)
   smallest = min(rows, key=lambda r: sent[0, 0][r.name].clean[0].size).name
-  mixed = _shuffled(setup, asked)
+  mixed = shuffled(setup, asked)
   tasks = _tasks(setup, rows, sent, asked, smallest)
-  outcomes = _run_all(setup, tasks, [*asked, *mixed])
-  found, floor, judged = _sort(tasks, outcomes, len(asked))
+  outcomes = run_all(setup, tasks, [*asked, *mixed])
+  found, floor, judged = sort(tasks, outcomes, len(asked))
   more, checked = transfer.run(setup, rows, asked, mixed)
   found, judged = found | more, judged | checked
-  report, saved = results.draw_up(
-    setup,
-    rows,
-    sent,
-    asked,
-    found,
-    floor,
-    inverting.run(setup, rows, asked),
-  )
-  others, more = results.controls(setup, asked, judged)
-  report["controls"] = others + report["controls"]
-  report["study"]["command"] = command
+  beside = _beside(setup, rows, sent, asked)
+  report, saved = results.draw_up(setup, rows, asked, found, floor, beside)
+  controls_of, more = results.controls(setup, asked, judged)
   folder = setup.folder / "audit"
   workdir.write_arrays(folder / "values.npz", saved | more)
   workdir.write_arrays(folder / "codes.npz", _codes(setup, rows, sent))
+  report["controls"] = controls_of + report["controls"]
+  report["study"] = {**provenance.describe(setup), "command": command}
   workdir.write_json(out, report)
+
+
+def _beside(
+  setup: Setup, rows: Sequence[build.Row], sent: BySystem, asked: Asked
+) -> dict[str, results.Beside]:
+  """Measure what takes no attack that learns, prove what can be proved."""
+  chosen = fitting.read_rows(setup)
+  restored = inverting.run(setup, rows, asked)
+  asking = results.questions(setup, asked)
+  found = {}
+  for row in rows:
+    one = sent[0, 0][row.name]
+    utility = measures.utility(setup, sent, row.name, chosen[row.name])
+    found[row.name] = results.Beside(
+      num_bytes=one.num_bytes,
+      selected=chosen[row.name]["selected"],
+      utility=utility,
+      leakage=[
+        *restored.get(row.name, ()),
+        *measures.ranks(setup, sent, row.name),
+      ],
+      guarantees=proofs.prove(
+        setup, row, asking, asked, utility, size=one.clean[0].size
+      ),
+    )
+  return found
 
 
 def list_problems(setup: Setup) -> list[problems.Problem]:
@@ -135,7 +159,7 @@ def list_problems(setup: Setup) -> list[problems.Problem]:
       targets,
       rotations=setup.config["audit"]["rotations"],
       seed=setup.config["seed"],
-      linkage=any(a.links for a in _attacks(setup, "attacks")),
+      linkage=any(a.links for a in attacks_of(setup, "attacks")),
     )
   ]
   problems.pad(asked)  # says which one lacks samples
@@ -148,13 +172,13 @@ def list_problems(setup: Setup) -> list[problems.Problem]:
   return asked
 
 
-def _attacks(setup: Setup, section: str) -> list[attack_lib.Attack]:
+def attacks_of(setup: Setup, section: str) -> list[attack_lib.Attack]:
   """Build the attacks of a section of `config.audit`."""
   entries = setup.config["audit"][section]
   return build.build_attacks(entries, f"config.audit.{section}")
 
 
-def _shuffled(setup: Setup, asked: Asked) -> list[problems.Problem]:
+def shuffled(setup: Setup, asked: Asked) -> list[problems.Problem]:
   """Shuffle the attacker's labels of every problem, for a control."""
   rng = np.random.default_rng(setup.config["seed"])
   mixed = []
@@ -181,9 +205,9 @@ def _tasks(
   the row called `smallest`.
   """
   config = setup.config["audit"]
-  attacks = _attacks(setup, "attacks")
+  attacks = attacks_of(setup, "attacks")
   # Links have a floor too, by the attacks on links.
-  floors = _attacks(setup, "floor_attacks")
+  floors = attacks_of(setup, "floor_attacks")
   known = {attack.name for attack in floors}
   floors += [a for a in attacks if a.links and a.name not in known]
   chosen = fitting.read_rows(setup)
@@ -211,7 +235,7 @@ def _tasks(
 
   systems = [
     *victims.rows(sent),
-    *victims.control_systems(setup, asked, sent[0, 0][smallest]),
+    *victims.control_systems(setup, asked, sent[0, 0][smallest].clean),
   ]
   found = []
   for group in victims.group(systems):
@@ -232,7 +256,12 @@ def _tasks(
     for group in victims.group(members):
       plain = pairs(group, lambda name, q: q < len(asked))
       found += [Task(purpose, attack, group, plain, 1) for attack in floors]
-  found = [task.answering(asked) for task in found]
+  return able(found, asked)
+
+
+def able(tasks: Sequence[Task], asked: Asked) -> list[Task]:
+  """Leave out what an attack is no answer to, and what it cannot be run on."""
+  found = [task.answering(asked) for task in tasks]
   return [
     task
     for task in found
@@ -240,7 +269,7 @@ def _tasks(
   ]
 
 
-def _run_all(
+def run_all(
   setup: Setup, tasks: Sequence[Task], asked: Asked
 ) -> list[dict[tuple[int, int], engine.Outcome]]:
   """Run tasks, two at a time: one compiles while another computes."""
@@ -264,7 +293,7 @@ def _run_all(
           key=state_lib.stream(key(setup, 0, 0, "attack"), task.title),
           seeds=task.seeds,
           draws=setup.config["audit"]["draws"],
-          num_queries=task.num_queries,
+          num_queries=1 if task.joined else task.num_queries,
           progress=bar.update,
         )
       parts.save(path, task.title, found)
@@ -295,7 +324,7 @@ def _digest(task: Task, asked: Asked, draws: int) -> str:
   )
 
 
-def _sort(
+def sort(
   tasks: Sequence[Task],
   outcomes: Sequence[Mapping[tuple[int, int], engine.Outcome]],
   num_asked: int,

@@ -48,6 +48,8 @@ def _at_equal_utility(
   target: str,
 ) -> list[dict[str, Any]]:
   """Compare trainings along their noise grids where utility is the same."""
+  if not rows[0]["utility"]:
+    return []
   curves: dict[str, list[Mapping[str, Any]]] = {}
   for row in rows:
     if len(row["privatizer"]) and target in row["worst"]:

@@ -212,32 +212,45 @@ def floors(
   ]
   if judging.verifies(setup):
     return members  # whose picture it is, is what the answer tells
-  for fold, parts in enumerate(setup.folds):
+  return members + desired_labels(setup, draws)
+
+
+def desired_labels(setup: Setup, draws: int) -> list[Member]:
+  """Make the systems that send the true desired labels, one in each fold.
+
+  Args:
+    setup: the study; without a desired label there is none.
+    draws: how often each is stored, to be of the shape of others.
+  """
+  members: list[Member] = []
+  for fold, parts in enumerate(setup.folds if setup.roles.desired else ()):
     hot = []
     for d in setup.roles.desired:
       label = setup.data.labels[d][parts.audit]
       # An unknown label (-1) is no class: a row of zeros.
       one_hot = label[:, None] == np.arange(len(setup.data.classes[d]))
       hot.append(one_hot.astype(np.float32))
-    codes = np.concatenate(hot, axis=-1)[:, None]
-    members.append(member(("desired label", fold, 0), codes))
+    codes = np.repeat(np.concatenate(hot, axis=-1)[:, None], draws, axis=1)
+    name = ("desired label", fold, 0)
+    members.append((name, codes, ({},), replay(draws)))
   return members
 
 
 def control_systems(
-  setup: Setup, asked: Sequence[problems.Problem], example: Sent
+  setup: Setup, asked: Sequence[problems.Problem], example: np.ndarray
 ) -> list[Member]:
   """Make the systems whose leakage is known beforehand.
 
   Args:
     setup: the study.
     asked: all problems; a planted leak is made for each.
-    example: a small defence, whose shape and energy the controls copy.
+    example: codes of a small defence [n, ...], whose shape and energy the
+      controls copy.
   """
   rng = np.random.default_rng(setup.config["seed"])
-  width = example.clean[0].size
+  width = example[0].size
   chain, quiet = silent()
-  loud = ({"std": jnp.asarray(np.std(example.clean), jnp.float32)},)
+  loud = ({"std": jnp.asarray(np.std(example), jnp.float32)},)
   found = []
   for fold, parts in enumerate(setup.folds):
     empty = np.zeros((len(parts.audit), width), np.float32)

@@ -47,7 +47,7 @@ def most(monkeypatch, tmp_path):
   )
 
   def run(tasks):
-    auditing._run_all(setup, tasks, [])
+    auditing.run_all(setup, tasks, [])
     return seen[0]
 
   return run

@@ -1,0 +1,275 @@
+"""An audit of codes that another system sends: attacks, and no training.
+
+The draws in the file stand in for the sampler: an attacker trains on those of
+its own samples, and what is scored are those of the attacked ones.
+"""
+
+import dataclasses
+import importlib
+import inspect
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hybridpriv import build
+from hybridpriv.audit import engine, problems
+from hybridpriv.data import dataset, partition
+from hybridpriv.data.sources import codes as source
+from hybridpriv.privatizers import privatizer as privatizer_lib
+from hybridpriv.study import auditing, results, victims, workdir
+from hybridpriv.study.setup import Setup
+
+NAME = "codes"
+_ALIKE = 0.5  # share of samples whose draws repeat, above which noise is stale
+
+
+def given(config: Mapping[str, Any]) -> bool:
+  """Tell whether a configuration audits codes of another system."""
+  return config["data"]["source"] == "codes"
+
+
+def prepare(config: Mapping[str, Any], folder: pathlib.Path) -> Setup:
+  """Read the codes, or make them with the encoder; check who can be attacked.
+
+  Raises:
+    ValueError: for a file or an encoder that does not fit.
+  """
+  entry = config["data"]
+  texts = {k: entry[k] for k in ("path", "name", "licence", "citation")}
+  data = source.load(**texts)
+  if entry["encoder"]:
+    codes = encoded(entry["encoder"], data.inputs[:, 0], entry["draws"])
+    data = dataclasses.replace(data, inputs=codes)
+  roles = build.Roles(**source.roles(data))
+  data = dataset.with_roles(data, **roles._asdict())
+  nobody = np.zeros(0, np.int64)
+  everybody = np.arange(len(data), dtype=np.int64)
+  fold = partition.Fold(nobody, nobody, nobody, everybody)
+  setup = Setup(config, roles, data, (fold,), None, folder)
+  auditing.list_problems(setup)
+  workdir.record(folder, config)
+  return setup
+
+
+def encoded(encoder: str, inputs: np.ndarray, draws: int) -> np.ndarray:
+  """Make codes [n, draws, k] of inputs [n, d] with an encoder.
+
+  Args:
+    encoder: "module:function" of (inputs [n, d], seed) or of (inputs), or a
+      file `.onnx` with one input [n, d] and one output.
+    inputs: what it encodes.
+    draws: how often; each time with another seed, if it takes one.
+
+  Raises:
+    ValueError: there is no such encoder, or what it returns are no codes.
+  """
+  run = _encoder(encoder)
+  made = [np.asarray(run(inputs, seed), np.float32) for seed in range(draws)]
+  for one in made:
+    if len(one) != len(inputs) or one.ndim < 2 or not np.isfinite(one).all():
+      raise ValueError(
+        f"{encoder} made {one.shape} of {inputs.shape}: expected finite codes"
+        " [n, ...], one for each input"
+      )
+  return np.stack([one.reshape(len(one), -1) for one in made], axis=1)
+
+
+def _encoder(encoder: str) -> Callable[[np.ndarray, int], Any]:
+  if not encoder.endswith(".onnx"):
+    module, _, name = encoder.partition(":")
+    try:
+      function = getattr(importlib.import_module(module), name)
+    except (AttributeError, ModuleNotFoundError, ValueError) as error:
+      raise ValueError(
+        f"there is no encoder {encoder!r} ({error}): name a function on the"
+        " Python path, my_package.my_module:my_function, or a file .onnx"
+      ) from error
+    takes = len(inspect.signature(function).parameters)
+    return function if takes > 1 else lambda inputs, seed: function(inputs)
+  try:
+    onnxruntime = importlib.import_module("onnxruntime")
+  except ModuleNotFoundError as error:
+    raise ValueError(
+      f"{encoder} needs onnxruntime: pip install onnxruntime"
+    ) from error
+  if not pathlib.Path(encoder).is_file():
+    raise ValueError(f"there is no file {encoder!r}, the encoder")
+  session = onnxruntime.InferenceSession(encoder)
+  (wanted,) = session.get_inputs()
+
+  def run(inputs: np.ndarray, seed: int) -> Any:
+    del seed  # its noise, if it has any, is its own
+    return session.run(None, {wanted.name: inputs})[0]
+
+  return run
+
+
+def stale(codes: np.ndarray) -> str:
+  """Say why the noise of codes [n, draws, k] is not seen to be fresh, or ""."""
+  if codes.shape[1] == 1:
+    return "there is one draw of each sample"
+  # Whole numbers may meet by chance, but not the same two draws everywhere.
+  for lag in range(1, codes.shape[1]):
+    same = (codes[:, lag:] == codes[:, :-lag]).all(-1).mean(axis=0)
+    if same.max() > _ALIKE:
+      return f"draws repeat in {same.max():.0%} of the samples"
+  noise = codes[:, 1] - codes[:, 0]
+  scale = np.abs(noise).max() + 1e-30
+  alike = np.abs(noise - np.median(noise, axis=0)).max(axis=1) < 1e-5 * scale
+  if np.mean(alike) > _ALIKE:
+    return f"{np.mean(alike):.0%} of the samples have the same noise"
+  return ""
+
+
+def run(setup: Setup, command: str) -> None:
+  """Attack the codes; write `audit/results.json` when all is done."""
+  folder = setup.folder / "audit"
+  if (folder / "results.json").exists():
+    return
+  config, codes = setup.config["audit"], setup.data.inputs
+  asked = auditing.list_problems(setup)
+  mixed = auditing.shuffled(setup, asked)
+  why = stale(codes)
+  queries = [] if why else [n for n in config["queries"] if n <= codes.shape[1]]
+  tasks = _tasks(setup, asked, queries)
+  outcomes = auditing.run_all(setup, tasks, [*asked, *mixed])
+  found, floor, judged = auditing.sort(tasks, outcomes, len(asked))
+  row = build.Row(NAME, NAME, "", (), privatizer_lib.chain())
+  beside = results.Beside(
+    num_bytes=_num_bytes(setup), selected=True, utility=(), leakage=(),
+    guarantees=(),
+  )  # fmt: skip
+  report, saved = results.draw_up(
+    setup, [row], asked, found, floor, {NAME: beside}
+  )
+  report["controls"], more = results.controls(setup, asked, judged)
+  report["study"] = _describe(setup, why, queries) | {"command": command}
+  shown = {"codes/code": codes[:, 0]}
+  for label in (*setup.roles.desired, *setup.roles.private):
+    shown[f"codes/labels/{label}"] = setup.data.labels[label]
+  workdir.write_arrays(folder / "values.npz", saved | more)
+  workdir.write_arrays(folder / "codes.npz", shown)
+  workdir.write_json(folder / "results.json", report)
+
+
+def _tasks(
+  setup: Setup, asked: Sequence[problems.Problem], queries: Sequence[int]
+) -> list[auditing.Task]:
+  """List the attacks on codes, on means of several, on controls and labels."""
+  codes = setup.data.inputs
+  attacks = auditing.attacks_of(setup, "attacks")
+  floors = auditing.attacks_of(setup, "floor_attacks")
+  floors += [a for a in attacks if a.links]
+  example = codes[:, 0]
+  members = [
+    _member(codes),
+    *victims.control_systems(setup, asked, example),
+  ]
+  questions = range(len(asked))
+
+  def pairs(group: engine.Victims) -> list[tuple[int, int]]:
+    found = []
+    for v, name in enumerate(group.names):
+      if name[0] == "planted leak":
+        found.append((v, name[2]))
+        continue
+      found += [(v, q) for q in questions]
+      if name[0] == NAME:  # shuffled labels
+        found += [(v, q + len(asked)) for q in questions]
+    return found
+
+  seeds = setup.config["audit"]["attack_seeds"]
+  tasks = [
+    auditing.Task("rows", attack, group, pairs(group), seeds)
+    for group in victims.group(members)
+    for attack in attacks
+  ]
+  for num in queries:
+    (group,) = victims.group([_member(_means(codes, num))])
+    plain = [(0, q) for q in questions]
+    tasks += [
+      auditing.Task("rows", attack, group, plain, seeds, num, joined=True)
+      for attack in attacks
+    ]
+  for group in victims.group(victims.desired_labels(setup, 1)):
+    plain = [(0, q) for q in questions]
+    tasks += [auditing.Task("floors", a, group, plain, 1) for a in floors]
+  return auditing.able(tasks, asked)
+
+
+def _means(codes: np.ndarray, num: int) -> np.ndarray:
+  """Average codes [n, draws, k] in groups of so many, none used twice."""
+  groups = codes.shape[1] // num
+  cut = codes[:, : groups * num]
+  return cut.reshape(len(codes), groups, num, -1).mean(axis=2)
+
+
+def _member(codes: np.ndarray) -> victims.Member:
+  """Make the system that sends one of the stored draws."""
+  draws = codes.shape[1]
+  if draws > 1:
+    return (NAME, 0, 0), codes, ({},), victims.replay(draws)
+  chain, law = victims.silent()
+  return (NAME, 0, 0), codes[:, 0], law, chain
+
+
+def _num_bytes(setup: Setup) -> int:
+  """Count the bytes of a code in the file's own type."""
+  entry = setup.config["data"]
+  size = setup.data.inputs[0, 0].size
+  if entry["encoder"]:
+    return 4 * size
+  with np.load(pathlib.Path(entry["path"]).expanduser()) as saved:
+    return size * saved["codes"].dtype.itemsize
+
+
+def _describe(setup: Setup, why: str, queries: Sequence[int]) -> dict[str, Any]:
+  data, config = setup.data, setup.config
+  if why:
+    fresh = f"Noise not verified fresh: {why}. Repeated queries are not scored."
+  else:
+    num = data.inputs.shape[1]
+    fresh = f"{num} draws of each sample stand for the sampler."
+    left = [n for n in config["audit"]["queries"] if n not in queries]
+    if left:
+      listed = ", ".join(map(str, left))
+      fresh += f" There are too few for {listed} codes of one input."
+  private = ", ".join(setup.roles.private)
+  return {
+    "name": config["name"],
+    "data": {
+      "name": data.name,
+      "licence": data.licence,
+      "citation": data.citation,
+      "synthetic": False,
+      "kind": data.kind,
+      "notes": list(data.notes),
+      "stale": why,
+      "identity": data.identity,
+      "classes": {
+        name: list(data.classes[name])
+        for own in setup.roles
+        for name in own
+        if len(data.classes[name]) <= 20
+      },
+    },
+    "roles": {k: list(v) for k, v in setup.roles._asdict().items()},
+    "network": config["data"]["encoder"] or "another system, not known here",
+    "cut": "not known",
+    **workdir.environment(),
+    "threat": {
+      "text": (
+        f"The attacker sees codes and wants {private}. It has codes of its own"
+        " samples, with labels, and knows nothing of the system that made"
+        f" them: a stronger one would. {fresh} Nothing is known of how the"
+        " samples were chosen: whether the system was trained on them, their"
+        " codes do not say."
+      )
+    },
+    "partition": [partition.counts(fold, data) for fold in setup.folds],
+    "trainings": {},
+    "config": workdir.study_of(config),
+    "seconds": workdir.seconds(setup.folder),
+  }

@@ -1,0 +1,227 @@
+"""Codes of other systems: from a file to the card."""
+
+import json
+import re
+
+import jsonschema
+import numpy as np
+import pytest
+
+from configs import audit_codes
+from hybridpriv import study
+from hybridpriv.data.sources import codes as source
+from hybridpriv.study import codes
+
+SCHEMA = "hybridpriv/audit/results.schema.json"
+PEOPLE, EACH, DRAWS = 18, 12, 20
+
+
+def _arrays():
+  """A secret of a person in the first value, noise of deviation 1 on it."""
+  rng = np.random.default_rng(0)
+  person = np.repeat(np.arange(PEOPLE), EACH)
+  secret = person % 2
+  clean = np.zeros((len(person), 3))
+  clean[:, 0] = 2.0 * secret
+  sent = clean[:, None] + rng.normal(size=(len(person), DRAWS, 3))
+  return {
+    "codes": sent.astype("f4"),
+    "private": np.where(secret, "yes", "no"),
+    "desired": rng.integers(0, 2, len(person)),
+    "person": person,
+    "unforeseen": rng.integers(0, 2, (len(person), 1)),
+  }
+
+
+@pytest.fixture(scope="module")
+def audit(tmp_path_factory, quiet):
+  """Returns a function that audits arrays; it gives results and report."""
+
+  def run(**arrays):
+    folder = tmp_path_factory.mktemp("codes")
+    np.savez(folder / "codes.npz", **arrays)
+    config = audit_codes.get_config("tiny").to_dict()
+    config["data"]["path"] = str(folder / "codes.npz")
+    config["audit"] |= {
+      "attacks": {
+        "linear": {"function": "attribute.linear", "max_steps": 300},
+        "centroid": {"function": "neighbour.centroid"},
+      },
+      "floor_attacks": {"centroid": {"function": "neighbour.centroid"}},
+      "attack_seeds": 2,
+      "draws": 4,
+      "queries": (10, 100),
+    }
+    page = study.run(config, folder / "work", "audit", say=quiet)
+    results = json.loads(
+      (folder / "work" / "audit" / "results.json").read_text()
+    )
+    return results, (page.parent / "report.md").read_text()
+
+  return run
+
+
+@pytest.fixture(scope="module")
+def audited(audit):
+  return audit(**_arrays())
+
+
+def _found(results, target, metric="balanced_accuracy"):
+  return {
+    (m["attack"], m["num_queries"]): m
+    for m in results["rows"][0]["leakage"]
+    if m["target"] == target and m["metric"] == metric
+  }
+
+
+def test_codes_get_the_same_card(audited, repository):
+  results, page = audited
+  jsonschema.validate(results, json.loads((repository / SCHEMA).read_text()))
+  assert results["study"]["roles"] == {
+    "desired": ["desired"],
+    "private": ["private"],
+    "unforeseen": ["unforeseen 1"],
+  }
+  for name in ("What was found", "Controls", "Leakage by attack", "The threat"):
+    assert f"## {name}" in page, name
+  assert "knows nothing of the system" in page
+  assert all(c["passed"] for c in results["controls"])
+  assert {c["name"] for c in results["controls"]} == {
+    "control/constant",
+    "control/equal-energy noise",
+    "control/shuffled labels",
+    "control/planted leak",
+  }
+
+
+def test_the_known_rate_is_found_and_nothing_in_noise(audited):
+  results, _ = audited
+  # Two Gaussians, two deviations apart: Phi(1) = 0.841.
+  for (attack, num), m in _found(results, "private").items():
+    if num == 1:
+      assert m["value"] == pytest.approx(0.841, abs=0.04), attack
+  for m in _found(results, "unforeseen 1").values():
+    assert m["low"] <= 0.5 <= m["high"]
+
+
+def test_means_of_different_draws_tell_more(audited):
+  results, page = audited
+  found = _found(results, "private")
+  # Ten draws of 20 make two means; a hundred are not there.
+  assert {num for _, num in found} == {1, 10}
+  for (attack, num), m in found.items():
+    if num == 10:  # Phi(sqrt(10)) = 0.999
+      assert m["value"] > 0.97, attack
+  assert "too few for 100 codes" in page
+
+
+def test_one_draw_is_no_proof_of_fresh_noise(audit):
+  arrays = _arrays()
+  arrays["codes"] = arrays["codes"][:, 0]
+  del arrays["desired"], arrays["unforeseen"]
+  results, page = audit(**arrays)
+  assert {num for _, num in _found(results, "private")} == {1}
+  assert "Noise not verified fresh" in page
+  row = results["rows"][0]
+  assert all(m["floor_of"] == "chance" for m in row["leakage"])
+  assert results["study"]["roles"]["desired"] == []
+  assert "must answer" not in page
+
+
+def test_without_people_samples_are_the_units(audit):
+  arrays = _arrays()
+  del arrays["person"]
+  results, page = audit(**arrays)
+  assert {m["unit"] for m in results["rows"][0]["leakage"]} == {"sample"}
+  assert "Units are samples, not people" in page
+
+
+def test_a_private_person_is_looked_for_in_a_gallery(audit):
+  arrays = _arrays()
+  rng = np.random.default_rng(1)
+  corner = 4 * rng.normal(size=(PEOPLE, 3))[arrays["person"]]
+  arrays["codes"] = (corner[:, None] + arrays["codes"]).astype("f2")
+  arrays["private"] = arrays["person"] + 100  # other names, the same people
+  results, _ = audit(**arrays)
+  assert results["study"]["roles"]["private"] == ["person"]
+  worst = results["rows"][0]["worst"]["person"]
+  m = results["rows"][0]["leakage"][worst]
+  assert m["chance"] == pytest.approx(1 / PEOPLE) and m["value"] > 0.5
+  assert "gallery" in m["auxiliary"]
+  assert results["rows"][0]["num_bytes"] == 6  # as in the file
+
+
+@pytest.mark.parametrize(
+  ("draws", "why"),
+  [
+    (lambda c: c[:, :1], "one draw"),
+    (lambda c: np.repeat(c[:, :1], 5, axis=1), "draws repeat in 100%"),
+    (lambda c: c[:, :1] + (c[:1] - c[:1, :1]), "the same noise"),
+    (lambda c: c, ""),
+    (np.round, ""),  # whole numbers meet now and then
+  ],
+)
+def test_stale_noise_is_seen(draws, why):
+  found = codes.stale(draws(_arrays()["codes"]))
+  assert (why in found) if why else found == "", found
+
+
+def shift(inputs, seed):
+  """An encoder of the tests: the inputs, and noise by the seed."""
+  noise = np.random.default_rng(seed).normal(size=inputs.shape)
+  return inputs + noise
+
+
+def halve(inputs):
+  """An encoder without noise."""
+  return inputs / 2
+
+
+def test_an_encoder_makes_the_codes():
+  inputs = np.ones((5, 3), "f4")
+  made = codes.encoded("tests.study.codes_test:shift", inputs, 4)
+  assert made.shape == (5, 4, 3) and not codes.stale(made)
+  np.testing.assert_allclose(made[:, 2], shift(inputs, 2), rtol=1e-6)
+  plain = codes.encoded("tests.study.codes_test:halve", inputs, 2)
+  np.testing.assert_array_equal(plain, np.full((5, 2, 3), 0.5))
+  with pytest.raises(ValueError, match="there is no encoder 'nowhere:f'"):
+    codes.encoded("nowhere:f", inputs, 1)
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"codes": np.zeros((5, 2))}, r"private has shape \(216,\)"),
+    ({"codes": np.full((216, 2), np.nan)}, "216 of 216 samples are not finite"),
+    ({"codes": np.zeros(216)}, r"expected numbers \[n, k\]"),
+    ({"private": np.zeros(216, int)}, r"private has 1 class\(es\), \['0'\]"),
+    ({"private": np.linspace(0, 1, 216)}, "bin what is continuous"),
+    ({"person": np.full(216, -1)}, r"person has 0 class\(es\)"),
+    ({"secret": np.zeros(216)}, "has secret; known are codes"),
+    ({"private": None}, "needed are private and codes"),
+    ({"inputs": np.zeros((216, 2))}, r"needed are private and codes"),
+  ],
+)
+def test_what_does_not_fit_is_said_in_a_line(tmp_path, change, message):
+  arrays = {k: v for k, v in {**_arrays(), **change}.items() if v is not None}
+  np.savez(tmp_path / "codes.npz", **arrays)
+  with pytest.raises(ValueError, match=message) as error:
+    source.load(path=str(tmp_path / "codes.npz"))
+  assert "\n" not in str(error.value)
+
+
+def test_no_file_and_no_archive_are_said(tmp_path):
+  with pytest.raises(ValueError, match="there is no file"):
+    source.load(path=str(tmp_path / "none.npz"))
+  (tmp_path / "text.npz").write_text("codes")
+  with pytest.raises(ValueError, match=re.escape("cannot be read as .npz")):
+    source.load(path=str(tmp_path / "text.npz"))
+  np.savez(tmp_path / "objects.npz", codes=np.array([{}]), private=[1])
+  with pytest.raises(ValueError, match="without objects in it"):
+    source.load(path=str(tmp_path / "objects.npz"))
+
+
+def test_there_is_nothing_to_train(tmp_path, quiet):
+  config = audit_codes.get_config("tiny").to_dict()
+  with pytest.raises(ValueError, match="there is nothing to train"):
+    study.run(config, tmp_path / "w", "train", say=quiet)
