@@ -85,8 +85,10 @@ def bayes(
     fit,
     score,
     grid,
+    # Saturation holds what is far out anyway.
     applies=lambda noise, shape: all(
-      stage.name.startswith("noise.") for stage in noise.stages
+      stage.name.startswith("noise.") or stage.name == "quantize.saturate"
+      for stage in noise.stages
     ),
   )
 
@@ -137,6 +139,8 @@ def _noise_covariance(victim: attack_lib.Victim) -> jax.Array:
       total = total + jnp.matmul(
         factor, factor.T, precision=jax.lax.Precision.HIGHEST
       )
+    elif "std" not in state:
+      continue  # it adds nothing
     elif total.ndim == 0:
       total = total + state["std"] ** 2
     else:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from hybridpriv.attacks import attack as attack_lib
+from hybridpriv.attacks.likelihood import product
 
 _LARGEST = 256  # values of a code whose covariances are formed
 _CHUNK = 25  # steps between two looks at validation
@@ -39,7 +40,7 @@ def cosine() -> attack_lib.Attack:
       attack_lib.standardise(x, attacker["mean"], attacker["std"])
       for x in (a, b)
     )
-    return _unit(a) @ _unit(b).T
+    return product(_unit(a), _unit(b).T)
 
   return attack_lib.Attack(
     "linkage.cosine", fit, compare, ({"none": 0.0},), links=True
@@ -82,13 +83,13 @@ def two_covariance(
     count = jnp.sum(one_hot, axis=0)
     known = count > 0
     people = jnp.maximum(jnp.sum(known), 2)
-    centre = (one_hot.T @ codes) / jnp.maximum(count, 1)[:, None]
-    left = (codes - one_hot @ centre) * auxiliary.train[:, None]
+    centre = product(one_hot.T, codes) / jnp.maximum(count, 1)[:, None]
+    left = (codes - product(one_hot, centre)) * auxiliary.train[:, None]
     free = jnp.maximum(jnp.sum(count) - people, 1)
-    within = left.T @ left / free
+    within = product(left.T, left) / free
     middle = jnp.sum(jnp.where(known[:, None], centre, 0), axis=0) / people
     apart = jnp.where(known[:, None], centre - middle[None], 0)
-    between = apart.T @ apart / (people - 1)
+    between = product(apart.T, apart) / (people - 1)
     # A mean of n codes has a share of 1/n of their spread itself.
     each = jnp.sum(jnp.where(known, 1 / jnp.maximum(count, 1), 0)) / people
     size = codes.shape[1]
@@ -111,11 +112,11 @@ def two_covariance(
 
   def compare(attacker: Any, a: jax.Array, b: jax.Array) -> jax.Array:
     a, b = (
-      (
+      product(
         attack_lib.standardise(x, attacker["mean"], attacker["std"])
-        - attacker["middle"][None]
+        - attacker["middle"][None],
+        attacker["to_basis"],
       )
-      @ attacker["to_basis"]
       for x in (a, b)
     )
     r = attacker["ratio"]
@@ -125,7 +126,7 @@ def two_covariance(
     minus = (1 / (1 + r) - 1) / 4
     own = plus + minus
     squares = (a**2 @ own)[:, None] + (b**2 @ own)[None]
-    return squares + 2 * (a * (plus - minus)[None]) @ b.T
+    return squares + 2 * product(a * (plus - minus)[None], b.T)
 
   return attack_lib.Attack(
     "linkage.two_covariance",
@@ -161,7 +162,7 @@ def metric(
   """
 
   def embed(params: Any, codes: jax.Array) -> jax.Array:
-    return codes @ params["matrix"]
+    return product(codes, params["matrix"])
 
   def logits(params: Any, a: jax.Array, b: jax.Array) -> jax.Array:
     return params["offset"] - jnp.exp(params["slope"]) * _squares(
@@ -318,9 +319,13 @@ def _mates(
   order = jnp.argsort(label)
   low = jnp.searchsorted(label[order], label[first], side="left")
   high = jnp.searchsorted(label[order], label[first], side="right")
+  count = high - low
+  # So many places on from its own, round those of the person: never itself,
+  # but for a person with one sample.
+  own = jnp.argsort(order)[first]
   share = jax.random.uniform(jax.random.fold_in(key, 1), first.shape)
-  place = low + jnp.floor(share * (high - low)).astype(jnp.int32)
-  return order[jnp.minimum(place, len(order) - 1)]
+  on = 1 + jnp.floor(share * (count - 1)).astype(jnp.int32)
+  return order[low + (own - low + on) % jnp.maximum(count, 1)]
 
 
 def _moments(
@@ -333,7 +338,7 @@ def _moments(
 
 def _squares(a: jax.Array, b: jax.Array) -> jax.Array:
   norms = jnp.sum(a**2, axis=1)[:, None] + jnp.sum(b**2, axis=1)[None]
-  return jnp.maximum(norms - 2 * a @ b.T, 0)
+  return jnp.maximum(norms - 2 * product(a, b.T), 0)
 
 
 def _unit(x: jax.Array) -> jax.Array:

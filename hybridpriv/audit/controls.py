@@ -20,7 +20,7 @@ def planted(
 ) -> np.ndarray:
   """Make codes that tell a label: a corner for each class, and noise.
 
-  Corners lie at random on a sphere, of a hundred throws those farthest apart;
+  Corners lie at random on a sphere, of many throws those farthest apart;
   a code of one number has them in a row.
 
   Args:
@@ -34,7 +34,9 @@ def planted(
   num = problem.num_classes
   corners = np.linspace(-1, 1, num)[:, None]
   if width > 1:
-    thrown = generator.normal(size=(100, num, width))
+    # Of as many throws as fit in memory, 100 at most.
+    throws = int(np.clip(2**24 / num**2, 1, 100))
+    thrown = generator.normal(size=(throws, num, width))
     thrown /= np.linalg.norm(thrown, axis=2, keepdims=True)
     cosine = thrown @ thrown.swapaxes(1, 2) - 2 * np.eye(num)
     corners = thrown[np.argmin(cosine.max((1, 2)))]
@@ -68,10 +70,8 @@ def blocks(
   """Choose what keeps one label when labels are shuffled.
 
   People, where a person has one label; else recordings, where a recording
-  has one; an identity is shuffled by recording, and links sample by sample.
+  has one; an identity is shuffled by recording.
   """
-  if problem.kind == "linkage":
-    return np.arange(len(person))
   candidates: Sequence[np.ndarray] = (person, recording)
   if problem.kind == "identity":
     candidates = (recording,)

@@ -69,14 +69,8 @@ def warnings(results: Results) -> list[page.Note]:
         "warn",
       )
     )
-  if why := results.study["data"].get("stale"):
-    notes.append(
-      page.Note(
-        f"**Noise not verified fresh**: {why}. Whether a second query of one "
-        "input tells more cannot be said, and is not scored.",
-        "warn",
-      )
-    )
+  for text in results.study["data"].get("warnings", ()):
+    notes.append(page.Note(text, "warn"))
   if results.study["data"].get("identity", "") is None:
     notes.append(
       page.Note(

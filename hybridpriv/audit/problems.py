@@ -164,7 +164,8 @@ def shuffled(
   """Permute the attacker's labels among people (or recordings).
 
   An attacker trained on these can know nothing; what it scores on the true
-  labels of the attacked samples is chance.
+  labels of the attacked samples is chance.  Of links, all labels are permuted
+  among the samples of each part.
 
   Args:
     problem: the question.
@@ -172,6 +173,13 @@ def shuffled(
       recordings for an identity.
     generator: for the permutation.
   """
+  if problem.kind == "linkage":
+    # Links are found without labels: only the truth can be mixed, part by part.
+    mixed_label = problem.label.copy()
+    for role in (TRAIN, VALIDATION, TEST):
+      at = np.flatnonzero(problem.role == role)
+      mixed_label[at] = generator.permutation(mixed_label[at])
+    return problem._replace(label=mixed_label)
   own = (problem.role == TRAIN) | (problem.role == VALIDATION)
   names, first = np.unique(blocks[own], return_index=True)
   values = problem.label[own][first]

@@ -8,6 +8,11 @@ from typing import Any
 from hybridpriv.audit import embeddings, page, words
 from hybridpriv.audit.results import Results, Row
 
+_KNOWN = frozenset(
+  ("clip_norm", "sigma", "num_queries", "epsilon", "delta", "unit", "case")
+  + ("assumes", "prior", "queries", "leakage", "utility")
+)
+
 
 def section(results: Results) -> page.Section:
   """Print what is proved, and that nothing is where nothing is."""
@@ -20,8 +25,8 @@ def section(results: Results) -> page.Section:
     )
     return page.Section("guarantees", "Guarantees", (page.Text(text),))
   first = rows[0].guarantees[0]
-  if "leakage" not in first:  # another program's words
-    cells = [
+  if not all(_KNOWN <= g.keys() for row in rows for g in row.guarantees):
+    cells = [  # another program's words
       (embeddings.title(row), key, str(value))
       for row in rows
       for guarantee in row.guarantees
@@ -30,16 +35,18 @@ def section(results: Results) -> page.Section:
     table = page.Table(
       ("embedding", "field", "value"),
       tuple(cells),
-      "What is proved for each row, with its assumptions.",
+      "What its file states for each row; it was not proved here.",
       words=(1, 2),
     )
     return page.Section("guarantees", "Guarantees", (table,))
   text = (
-    "No attacker, whatever it knows and computes, names the secret more often "
-    f"than proved here, with {first['unit']} as what is protected: "
-    f"{first['case']}; it is assumed that {first['assumes']}. The same bound "
-    "caps the service: no network answers better from these codes. Epsilon is "
-    f"that of local differential privacy at delta = {first['delta']:g}."
+    "No attacker, whatever it learns from and computes, names the secret more "
+    f"often than proved here. Protected: {first['unit']}. {first['case']}. "
+    f"Assumed: {first['assumes']}; and that nothing is known beforehand but "
+    f"{first['prior']} (for balanced accuracy: equal classes). Codes are "
+    f"{first['queries']}. The same bound caps the service: no network answers "
+    "better from one of these codes. Epsilon is that of local differential "
+    f"privacy at delta = {first['delta']:g}."
   )
   cells = []
   for row in rows:

@@ -45,16 +45,15 @@ def people(results: Results) -> page.Section:
   ]
   if study["data"].get("kind") == "code":
     text = "Attackers learn, choose and are scored within audit."
-    return page.Section("people", "Who is where", (*blocks, page.Text(text)))
-  blocks.append(
-    page.Text(
+  elif named:
+    text = (
       "Networks and privatizers are fitted on train and chosen on validation; "
       "utility is measured on test; attackers learn, choose and are scored "
       "within audit, whose people took part in neither training nor choice."
-      if named
-      else "No person is named in this data: parts are divided by sample."
     )
-  )
+  else:
+    text = "No person is named in this data: parts are divided by sample."
+  blocks.append(page.Text(text))
   if notes := study["data"].get("notes"):
     blocks += [page.Text("Rows left out:"), page.Points(tuple(notes))]
   return page.Section("people", "Who is where", tuple(blocks))

@@ -10,6 +10,7 @@ The ratio C sqrt(n) / sigma is all that matters of the mechanism; it is called
 """
 
 import functools
+import itertools
 import math
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import ArrayLike
 from scipy import linalg, optimize, special
 
 _ROOM = 1e-9  # added to what a root finder leaves
-_ORDERS = (0.1, 0.25, 0.5, 0.75, 1.25, 1.5, *np.geomspace(2, 64, 21))
+_ORDERS = (1.05, 1.25, 1.5, *np.geomspace(2, 64, 21))
 
 
 def ratio(*, clip_norm: float, sigma: float, num_queries: int = 1) -> float:
@@ -134,14 +135,15 @@ def renyi_success(prior: ArrayLike, *, rho: float) -> float:
   """Bound the success of any attacker by Renyi divergences alone.
 
   Where the divergence of order alpha, in both directions, of a code's law and
-  that of noise alone is alpha rho at most, for all alpha, so is that of what an
-  attacker makes of them: with p the probability to name the right value of a
-  secret and kappa the largest prior
+  that of noise alone is alpha rho at most, for all alpha of 1 or more, so is
+  that of what an attacker makes of them: with p the probability to name the
+  right value of a secret and kappa the largest prior
 
     D_alpha(Bern(p) || Bern(kappa)) <= alpha rho  and
-    kl(Bern(kappa) || Bern(p)) <= rho.
+    D_alpha(Bern(kappa) || Bern(p)) <= alpha rho.
 
-  The smallest p of these, over a grid of orders below, at and above 1. It holds
+  The smallest p of these, over a grid of orders from 1. (Below 1 a shift on
+  integers may tell a little more than alpha rho.) It holds
   for the discrete Gaussian on integers, where `gaussian_success` does not, and
   is the larger of the two.
 
@@ -169,16 +171,21 @@ def renyi_success(prior: ArrayLike, *, rho: float) -> float:
     own = special.rel_entr(kappa, p) + special.rel_entr(1 - kappa, 1 - p)
     return float(own - rho)
 
-  def order(p: float, alpha: float) -> float:
-    terms = alpha * np.log([p, 1 - p])
-    terms += (1 - alpha) * np.log([kappa, 1 - kappa])
-    own = special.logsumexp(terms) / (alpha - 1)
+  def order(p: float, alpha: float, turned: bool) -> float:
+    a, b = np.log([p, 1 - p]), np.log([kappa, 1 - kappa])
+    a, b = (b, a) if turned else (a, b)
+    own = special.logsumexp(alpha * a + (1 - alpha) * b) / (alpha - 1)
     return float(own - alpha * rho)
 
   found = [information_success(prior, information=rho)]
-  tests = [reverse, *(functools.partial(order, alpha=a) for a in _ORDERS)]
+  tests = [
+    reverse,
+    *(
+      functools.partial(order, alpha=a, turned=t)
+      for a, t in itertools.product(_ORDERS, (False, True))
+    ),
+  ]
   for excess in tests:
-    # At 1 the logarithm of an order below 1 ends; so near it nothing is lost.
     if excess(1 - _ROOM) > 0:
       root = optimize.brentq(excess, kappa, 1 - _ROOM, xtol=1e-13)
       found.append(float(root) + _ROOM)
@@ -219,6 +226,42 @@ def mutual_information(
   one = ratio(clip_norm=clip_norm, sigma=sigma, num_queries=times)
   total = size / 2 * math.log1p(one**2 / size)
   return total if same else num_queries * total
+
+
+def gaussian_epsilon(delta: float, *, ratio: float) -> float:
+  """Compute epsilon of local differential privacy, continuous noise, exactly.
+
+  Two inputs' codes are 2C apart at most: with m = 2 C sqrt(n) / sigma the
+  smallest epsilon with
+  Phi(m/2 - epsilon/m) - exp(epsilon) Phi(-m/2 - epsilon/m) <= delta.
+
+  Args:
+    delta: between 0 and 1.
+    ratio: see `ratio`.
+
+  Raises:
+    ValueError: delta is out of range; the ratio is negative.
+
+  References:
+    Balle and Wang 2018, the analytic Gaussian mechanism.
+  """
+  _check(ratio, "ratio")
+  if not 0 < delta < 1:
+    raise ValueError(f"delta={delta}: expected a number between 0 and 1")
+  m = 2 * ratio
+  if m == 0 or math.isinf(m):
+    return m
+
+  def excess(epsilon: float) -> float:
+    most = special.ndtr(m / 2 - epsilon / m)
+    least = math.exp(epsilon + special.log_ndtr(-m / 2 - epsilon / m))
+    return float(most - least - delta)
+
+  if excess(0.0) <= 0:
+    return 0.0
+  # There the first term alone is below delta.
+  most = m * (m / 2 - float(special.ndtri(delta)))
+  return float(optimize.brentq(excess, 0.0, most, rtol=1e-12)) + _ROOM
 
 
 def gaussian_information(

@@ -5,7 +5,8 @@ J^T J / sigma^2, J the Jacobian of h; diagonal Fisher information leakage is its
 trace over the number d of values of x, dFIL(x) = |J|_F^2 / (d sigma^2).  Any
 *unbiased* estimate of x is off by a mean squared error of 1 / dFIL(x) at least
 (Cramer and Rao).  That is no bound on a decoder that knows what faces look
-like, and it says nothing of attributes.
+like, and it says nothing of attributes.  Of a code on a grid it is that of the
+code before: a grid has no gradient.
 """
 
 import functools

@@ -90,27 +90,18 @@ class Guarantee:
   def epsilon(self, delta: float) -> float:
     """Return the epsilon of local differential privacy at a delta.
 
-    Two inputs' codes are 2C apart at most. Continuous: exact, by the privacy
-    loss distribution; discrete: from zero-concentrated privacy
-    rho = n (2C)^2 / (2 sigma^2), which is an upper bound.
+    Two inputs' codes are 2C apart at most. Continuous: exact; discrete: from
+    zero-concentrated privacy rho = n (2C)^2 / (2 sigma^2), an upper bound.
 
     Raises:
       ValueError: delta is no probability between 0 and 1.
     """
+    if self.law == CONTINUOUS or self.ratio == 0:
+      return bounds.gaussian_epsilon(delta, ratio=self.ratio)
     import dp_accounting  # takes seconds to load
-    from dp_accounting import pld, rdp
+    from dp_accounting import rdp
 
-    if not 0 < delta < 1:
-      raise ValueError(f"delta={delta}: expected a number between 0 and 1")
-    apart = 2 * self.ratio  # sensitivity over sigma, for n queries
-    if apart == 0:
-      return 0.0
-    if math.isinf(apart):
-      return math.inf
-    if self.law == CONTINUOUS:
-      event = dp_accounting.GaussianDpEvent(1 / apart)
-      return float(pld.PLDAccountant().compose(event).get_epsilon(delta))
-    event = dp_accounting.ZCDpEvent(apart**2 / 2)
+    event = dp_accounting.ZCDpEvent(2 * self.ratio**2)
     return float(rdp.RdpAccountant().compose(event).get_epsilon(delta))
 
 
@@ -133,20 +124,32 @@ def of(
     num_queries: codes that an attacker sees.
 
   Returns:
-    The guarantee, or None: there is no noise, its law is not known here, or
-    what it is added to has no bound.
+    The guarantee, or None: there is no noise, its law is not known here, what
+    it is added to has no bound, or a member is not one of this package, whose
+    word would have to be taken for it.
   """
   members = chain.stages or (chain,)
+  if not all(map(_ours, members)):
+    return None
   states = state if chain.stages else (state,)
   radius: Any = math.inf
   before = ""
   for member, own in zip(members, states, strict=True):
     if member.is_random:
       law = _LAWS.get(member.name)
-      if law is None or not math.isfinite(radius):
+      std = float(own["std"]) if law else 0.0
+      if not math.isfinite(radius) or std == 0:
         return None
       if law == DISCRETE and before != "quantize.toward_zero":
         return None  # what is not whole gives itself away
-      return Guarantee(law, float(radius), float(own["std"]), size, num_queries)
+      return Guarantee(str(law), float(radius), std, size, num_queries)
     radius, before = float(member.radius(own, radius)), member.name
   return None
+
+
+def _ours(member: privatizer_lib.Privatizer) -> bool:
+  """Tell whether all that a bound rests on was written here."""
+  return all(
+    getattr(f, "__module__", "").startswith("hybridpriv.privatizers.")
+    for f in (member.fit, member.encode, member.radius)
+  )

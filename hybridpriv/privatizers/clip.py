@@ -104,6 +104,8 @@ def unit_ball(*, clip_norm: float) -> privatizer.Privatizer:
 def _clipped(feature: jax.Array, clip_norm: jax.Array) -> jax.Array:
   """Scale long features [b ...] down to a norm []."""
   flat = feature.reshape((feature.shape[0], -1)).astype(jnp.float32)
+  # What is no number would swallow the noise, and be seen.
+  flat = jnp.where(jnp.isfinite(flat), flat, 0.0)
   bound = clip_norm * (1 - _SLACK)
   # The floor keeps the gradient finite at a zero feature.
   length = jnp.sqrt(jnp.sum(flat**2, axis=1, keepdims=True) + 1e-12)

@@ -64,7 +64,8 @@ def saturate(*, bits: int) -> privatizer.Privatizer:
   It comes after the noise: whatever is done to a noisy code takes nothing from
   a guarantee.
 
-  Guarantee: none of its own.
+  Guarantee: none of its own; it rounds to the nearest, so that before the noise
+  it would leave no bound.
 
   Args:
     bits: of a value on the wire, 8, 16 or 32.
@@ -93,5 +94,5 @@ def saturate(*, bits: int) -> privatizer.Privatizer:
     fit=lambda key, context: {},
     encode=encode,
     decode=lambda state, code: code.astype(jnp.float32),
-    radius=lambda state, r: r,
+    radius=lambda state, r: jnp.full_like(r, jnp.inf, dtype=jnp.float32),
   )

@@ -82,6 +82,8 @@ def run(
   with workdir.claim(folder):
     workdir.check(folder, config)
     if results[upto].exists():
+      if codes.given(config):
+        codes.check(config, results["audit"])
       say(f"{upto}: done before, see {results[upto]}")
       _check(results["audit"])
       return results[upto]

@@ -136,7 +136,7 @@ def _beside(
         *measures.ranks(setup, sent, row.name),
       ],
       guarantees=proofs.prove(
-        setup, row, asking, asked, utility, size=one.clean[0].size
+        setup, row, asking, asked, size=one.clean[0].size
       ),
     )
   return found
@@ -149,6 +149,13 @@ def list_problems(setup: Setup) -> list[problems.Problem]:
     ValueError: if an attacker would have nobody to learn from or to attack.
   """
   targets = (*setup.roles.private, *setup.roles.unforeseen)
+  linkers = [a.name for a in attacks_of(setup, "attacks") if a.links]
+  if linkers and setup.data.identity not in targets:
+    raise ValueError(
+      f"{', '.join(linkers)}: whose codes are linked must be private, and"
+      f" {', '.join(targets)} names no person; leave these attacks out, or name"
+      " the person"
+    )
   asked = [
     problem
     for fold, parts in enumerate(setup.folds)
@@ -159,7 +166,7 @@ def list_problems(setup: Setup) -> list[problems.Problem]:
       targets,
       rotations=setup.config["audit"]["rotations"],
       seed=setup.config["seed"],
-      linkage=any(a.links for a in attacks_of(setup, "attacks")),
+      linkage=bool(linkers),
     )
   ]
   problems.pad(asked)  # says which one lacks samples

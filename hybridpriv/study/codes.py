@@ -5,13 +5,16 @@ its own samples, and what is scored are those of the attacked ones.
 """
 
 import dataclasses
+import hashlib
 import importlib
 import inspect
+import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from hybridpriv import build
 from hybridpriv.audit import engine, problems
@@ -23,6 +26,7 @@ from hybridpriv.study.setup import Setup
 
 NAME = "codes"
 _ALIKE = 0.5  # share of samples whose draws repeat, above which noise is stale
+_MISSING = 0.05  # share of samples without a private label that is said
 
 
 def given(config: Mapping[str, Any]) -> bool:
@@ -42,6 +46,11 @@ def prepare(config: Mapping[str, Any], folder: pathlib.Path) -> Setup:
   if entry["encoder"]:
     codes = encoded(entry["encoder"], data.inputs[:, 0], entry["draws"])
     data = dataclasses.replace(data, inputs=codes)
+  if not stale(data.inputs) and (why := unlike(data.inputs)):
+    raise ValueError(
+      f"codes {data.inputs.shape} are [n, draws, k], and {why}: draws of one"
+      " input differ by fresh noise only; lay a feature map out as [n, k]"
+    )
   roles = build.Roles(**source.roles(data))
   data = dataset.with_roles(data, **roles._asdict())
   nobody = np.zeros(0, np.int64)
@@ -86,8 +95,10 @@ def _encoder(encoder: str) -> Callable[[np.ndarray, int], Any]:
         f"there is no encoder {encoder!r} ({error}): name a function on the"
         " Python path, my_package.my_module:my_function, or a file .onnx"
       ) from error
-    takes = len(inspect.signature(function).parameters)
-    return function if takes > 1 else lambda inputs, seed: function(inputs)
+    takes = list(inspect.signature(function).parameters)
+    if takes[1:2] == ["seed"]:
+      return function
+    return lambda inputs, seed: function(inputs)
   try:
     onnxruntime = importlib.import_module("onnxruntime")
   except ModuleNotFoundError as error:
@@ -115,12 +126,34 @@ def stale(codes: np.ndarray) -> str:
     same = (codes[:, lag:] == codes[:, :-lag]).all(-1).mean(axis=0)
     if same.max() > _ALIKE:
       return f"draws repeat in {same.max():.0%} of the samples"
-  noise = codes[:, 1] - codes[:, 0]
-  scale = np.abs(noise).max() + 1e-30
-  alike = np.abs(noise - np.median(noise, axis=0)).max(axis=1) < 1e-5 * scale
-  if np.mean(alike) > _ALIKE:
-    return f"{np.mean(alike):.0%} of the samples have the same noise"
+  rounding = 8 * np.finfo(np.float32).eps * np.abs(codes).max()
+  for other in range(1, codes.shape[1]):
+    noise = codes[:, other] - codes[:, 0]
+    room = 1e-5 * np.abs(noise).max() + rounding
+    alike = np.abs(noise - np.median(noise, axis=0)).max(axis=1) <= room
+    if np.mean(alike) > _ALIKE:
+      return f"{np.mean(alike):.0%} of the samples have the same noise"
   return ""
+
+
+def unlike(codes: np.ndarray) -> str:
+  """Say in what draws of codes [n, draws, k] are not alike, or "".
+
+  Over many samples the mean of a value is the same in every draw, up to the
+  spread of the noise; in a feature map it is not.
+  """
+  num, draws, size = codes.shape
+  if draws == 1:
+    return ""
+  mean = codes.mean(axis=0, dtype=np.float64)  # [draws, k]
+  within = codes.var(axis=1, ddof=1, dtype=np.float64).mean(axis=0)
+  excess = (draws - 1) * mean.var(axis=0, ddof=1) * num
+  ratio = excess / np.maximum(within, 1e-30)
+  limit = stats.chi2.isf(1e-9 / size, draws - 1)
+  worst = int(np.argmax(ratio))
+  if ratio[worst] <= limit:
+    return ""
+  return f"the mean of value {worst} changes from draw to draw"
 
 
 def run(setup: Setup, command: str) -> None:
@@ -132,7 +165,9 @@ def run(setup: Setup, command: str) -> None:
   asked = auditing.list_problems(setup)
   mixed = auditing.shuffled(setup, asked)
   why = stale(codes)
-  queries = [] if why else [n for n in config["queries"] if n <= codes.shape[1]]
+  # Two means of each input or more: one would be learned by heart.
+  able = [n for n in config["queries"] if 2 * n <= codes.shape[1]]
+  queries = [] if why else able
   tasks = _tasks(setup, asked, queries)
   outcomes = auditing.run_all(setup, tasks, [*asked, *mixed])
   found, floor, judged = auditing.sort(tasks, outcomes, len(asked))
@@ -215,6 +250,63 @@ def _member(codes: np.ndarray) -> victims.Member:
   return (NAME, 0, 0), codes[:, 0], law, chain
 
 
+def _warnings(setup: Setup, why: str) -> list[str]:
+  """List what a reader must know before the numbers."""
+  found = []
+  if why:
+    found.append(
+      f"**Noise not verified fresh**: {why}. Whether a second query of one"
+      " input tells more cannot be said, and is not scored."
+    )
+  labels = setup.data.labels
+  for private in setup.roles.private:
+    missing = np.mean(labels[private] < 0)
+    if missing > _MISSING:
+      found.append(
+        f"**{missing:.0%} of the samples have no {private}** and are left out:"
+        " whether they are the easy ones cannot be seen."
+      )
+    for desired in setup.roles.desired:
+      known = (labels[private] >= 0) & (labels[desired] >= 0)
+      pairs = np.stack([labels[desired][known], labels[private][known]])
+      if len(np.unique(pairs, axis=1).T) == len(np.unique(pairs[0])):
+        found.append(
+          f"**{desired} tells {private}**: who learns the one knows the other,"
+          " and no floor means anything."
+        )
+  if setup.roles.desired:
+    found.append(
+      "**Utility was not measured**: whether these codes answer anything is not"
+      " known. Noise alone is private."
+    )
+  return found
+
+
+def digest(config: Mapping[str, Any]) -> str:
+  """Name the file of the codes, and that of an encoder, by their contents."""
+  own = hashlib.sha256()
+  entry = config["data"]
+  for path in (entry["path"], entry["encoder"]):
+    file = pathlib.Path(path).expanduser()
+    if path and file.is_file():
+      own.update(file.read_bytes())
+  return own.hexdigest()
+
+
+def check(config: Mapping[str, Any], results: pathlib.Path) -> None:
+  """Refuse to take results of other codes for those of these.
+
+  Raises:
+    workdir.Conflict: the file has changed since the audit.
+  """
+  there = json.loads(results.read_text())["study"]["data"]["sha256"]
+  if there != digest(config):
+    raise workdir.Conflict(
+      f"{results} is of other codes than {config['data']['path']} holds now:"
+      " use another --workdir, or remove this one"
+    )
+
+
 def _num_bytes(setup: Setup) -> int:
   """Count the bytes of a code in the file's own type."""
   entry = setup.config["data"]
@@ -246,7 +338,8 @@ def _describe(setup: Setup, why: str, queries: Sequence[int]) -> dict[str, Any]:
       "synthetic": False,
       "kind": data.kind,
       "notes": list(data.notes),
-      "stale": why,
+      "warnings": _warnings(setup, why),
+      "sha256": digest(config),
       "identity": data.identity,
       "classes": {
         name: list(data.classes[name])

@@ -1,5 +1,6 @@
 """What is proved of each defence, in the terms of what was measured on it."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -8,8 +9,7 @@ import numpy as np
 from hybridpriv import build
 from hybridpriv.audit import assemble, problems, statistics
 from hybridpriv.guarantees import guarantee
-from hybridpriv.study import fitting
-from hybridpriv.study.measures import Measured
+from hybridpriv.study import fitting, judging
 from hybridpriv.study.setup import Setup
 
 _DELTA = 1e-5
@@ -21,7 +21,6 @@ def prove(
   row: build.Row,
   questions: Sequence[assemble.Question],
   asked: Sequence[problems.Problem],
-  utility: Sequence[Measured],
   *,
   size: int,
 ) -> list[dict[str, Any]]:
@@ -32,7 +31,6 @@ def prove(
     row: a defence; of its trained chains the weakest counts.
     questions: what was attacked.
     asked: all problems.
-    utility: what the service reached, which the same bound caps.
     size: values of a code.
 
   Returns:
@@ -64,7 +62,9 @@ def prove(
         "epsilon": weakest.epsilon(_DELTA),
         "delta": _DELTA,
         "unit": "one input",
-        "case": "worst case over inputs and attackers",
+        "queries": "of one input",
+        "prior": "the classes as they are mixed in the test",
+        "case": "Worst case over inputs and attackers",
         "assumes": "the device clips, and its noise is secret and fresh",
         "leakage": {
           q.target: {
@@ -75,11 +75,8 @@ def prove(
           if q.kind != "linkage"  # of pairs nothing is proved here
         },
         "utility": {
-          m["target"]: {
-            m["metric"]: weakest.success(_uniform(table), same=True)
-          }
-          for m, table in utility
-          if m["metric"] == "balanced_accuracy"
+          desired: {"balanced_accuracy": _bound(weakest, known_of)}
+          for desired, known_of in _desired(setup).items()
         },
       }
     )
@@ -104,18 +101,47 @@ def priors(
   Returns:
     For each problem its weight, and the prior of its classes [s].
   """
-  classes, label = np.unique(question.label, return_inverse=True)
+  sizes = [
+    int(np.sum((asked[i].role == problems.TEST) & (asked[i].label >= 0)))
+    for i in question.problems
+  ]
+  return _by_part(question.label, sizes, metric == "balanced_accuracy")
+
+
+def _by_part(
+  label: np.ndarray, sizes: Sequence[int], balanced: bool
+) -> list[tuple[float, np.ndarray]]:
+  """Weigh labels [n], which lie part by part; give weight and prior of each."""
+  classes, label = np.unique(label, return_inverse=True)
   weight = np.full(len(label), 1 / len(label))
-  if metric == "balanced_accuracy":
+  if balanced:
     weight = 1 / np.bincount(label)[label] / len(classes)
   found, start = [], 0
-  for i in question.problems:
-    p = asked[i]
-    num = int(np.sum((p.role == problems.TEST) & (p.label >= 0)))
+  for num in sizes:
     own = slice(start, start + num)
     mass = np.bincount(label[own], weight[own], len(classes))
-    found.append((float(mass.sum()), mass / mass.sum()))
+    if num:
+      found.append((float(mass.sum()), mass / mass.sum()))
     start += num
+  return found
+
+
+def _desired(setup: Setup) -> dict[str, list[tuple[float, np.ndarray]]]:
+  """List, as `priors`, what the service knows: which fold it serves.
+
+  An answer about a pair needs two codes, and nothing is said of it.
+  """
+  if judging.verifies(setup):
+    return {}
+  found = {}
+  for desired in setup.roles.desired:
+    labels = [
+      judging.questions(setup, fold, "test")[desired].label
+      for fold in range(len(setup.folds))
+    ]
+    labels = [own[own >= 0] for own in labels]
+    sizes = [len(own) for own in labels]
+    found[desired] = _by_part(np.concatenate(labels), sizes, True)
   return found
 
 
@@ -148,7 +174,7 @@ def passed(
 
   Args:
     rows: of the results, with their guarantees.
-    tables: scores by (row, "leakage", index).
+    tables: scores by (row, "leakage" or "utility", index).
 
   Returns:
     What passed a guarantee, which must be nothing: (row, attack, lower limit,
@@ -157,13 +183,13 @@ def passed(
   compared = list(_compared(rows))
   level = 1 - 0.05 / max(len(compared), 1)
   found = []
-  for row, index, measurement, bound in compared:
+  for row, kind, index, measurement, bound in compared:
     if measurement["value"] <= bound:
       continue
-    table = tables[row, "leakage", index]
+    table = tables[row, kind, index]
     low, _ = statistics.interval(table, level=level, resamples=5000)
     if low > bound:
-      found.append((row, measurement["attack"], low, bound))
+      found.append((row, measurement["attack"] or "the service", low, bound))
   return found
 
 
@@ -193,23 +219,17 @@ def controls(
 
 def _compared(
   rows: Sequence[Mapping[str, Any]],
-) -> Iterator[tuple[str, int, Mapping[str, Any], float]]:
-  for row in rows:
-    proved = {g["num_queries"]: g["leakage"] for g in row["guarantees"]}
-    for index, m in enumerate(row["leakage"]):
+) -> Iterator[tuple[str, str, int, Mapping[str, Any], float]]:
+  for row, kind in itertools.product(rows, ("leakage", "utility")):
+    proved = {g["num_queries"]: g[kind] for g in row["guarantees"]}
+    for index, m in enumerate(row[kind]):
       by_target = proved.get(m["num_queries"], {})
       bound = by_target.get(m["target"], {}).get(m["metric"])
       if bound is not None:
-        yield row["name"], index, m, bound
+        yield row["name"], kind, index, m, bound
 
 
 def _bound(
   own: guarantee.Guarantee, known: Sequence[tuple[float, np.ndarray]]
 ) -> float:
   return float(sum(w * own.success(prior, same=True) for w, prior in known))
-
-
-def _uniform(table: statistics.Table) -> np.ndarray:
-  """Give the prior of balanced accuracy: equal classes, of those that occur."""
-  num = int((table.count.sum(axis=0) > 0).sum())
-  return np.full(num, 1 / num)

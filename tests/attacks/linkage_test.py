@@ -225,6 +225,58 @@ def test_many_samples_of_a_person_are_cut_and_one_is_left_out():
     assert not np.any(problem.role[person == 0])
 
 
+def test_shuffled_labels_link_nobody(codes, asked, person):
+  """With so many people that real links would be seen."""
+  rng = np.random.default_rng(0)
+  mixed = [problems.shuffled(p, person, rng) for p in asked]
+  for problem, true in zip(mixed, asked, strict=True):
+    for role in (problems.TRAIN, problems.VALIDATION, problems.TEST):
+      at = problem.role == role
+      np.testing.assert_array_equal(
+        np.sort(problem.label[at]), np.sort(true.label[at])
+      )
+  clean, _ = codes["planted"]
+  victims = engine.Victims(
+    ["planted"],
+    np.zeros(1, int),
+    clean[None].astype("f4"),
+    ({"std": jnp.asarray([0.01], jnp.float32)},),
+    NOISE,
+  )
+  outcomes = engine.attack_all(
+    ATTACKS["cosine"],
+    victims,
+    mixed,
+    [(0, q) for q in range(len(mixed))],
+    key=jax.random.key(0),
+    seeds=1,
+    draws=2,
+  )
+  area = np.mean([o.right.mean() for o in outcomes.values()])
+  assert area == pytest.approx(0.5, abs=0.03)
+
+
+def test_mates_are_others_of_the_same_person(key):
+  label = np.array([0, 0, 0, 1, 1, 2, 0, 1])
+  train = np.array([1.0, 1, 1, 1, 1, 1, 0, 0])  # the last two are padding
+  auxiliary = attack_lib.Auxiliary(
+    jnp.asarray(label), jnp.asarray(train, jnp.float32), jnp.ones(0), 3
+  )
+  own = np.tile(np.arange(6), 500)
+  mates = np.asarray(
+    linkage._mates(
+      key, jnp.asarray(own)[None], auxiliary, auxiliary.train_weights
+    )
+  )[0]
+  np.testing.assert_array_equal(label[mates], label[own])
+  assert train[mates].all()
+  # Never itself, but for a person with one sample.
+  np.testing.assert_array_equal(mates != own, label[own] != 2)
+  # Each of the others comes as often.
+  counts = np.bincount(mates[own == 0], minlength=6)
+  assert counts[0] == 0 and abs(counts[1] - counts[2]) < 100
+
+
 def test_too_few_people_are_said():
   with pytest.raises(ValueError, match="5 of 6 have two samples or more"):
     problems._linked(

@@ -175,6 +175,24 @@ def test_divergences_alone_prove_nearly_as_much(num, ratio):
   assert proved < one
 
 
+@pytest.mark.parametrize("sigma", [0.3, 0.5, 1.0])
+@pytest.mark.parametrize("alpha", [1.05, 2.0, 8.0])
+def test_a_shift_on_integers_tells_no_more_than_its_order_says(sigma, alpha):
+  """What the bound rests on, from both ends; below 1 it would not hold."""
+  whole = np.arange(-200, 201)
+  noise = special.log_softmax(-(whole**2) / 2 / sigma**2)
+  shifted = special.log_softmax(-((whole - 1) ** 2) / 2 / sigma**2)
+  rho = bounds.worst_information(1 / sigma)
+
+  def divergence(a, b, order):
+    return special.logsumexp(order * a + (1 - order) * b) / (order - 1)
+
+  for a, b in ((noise, shifted), (shifted, noise)):
+    assert divergence(a, b, alpha) <= alpha * rho * (1 + 1e-9)
+  if sigma < 0.5:
+    assert divergence(noise, shifted, 0.5) > 0.5 * rho
+
+
 def test_information_of_a_covariance():
   rng = np.random.default_rng(0)
   mix = rng.normal(size=(4, 4))

@@ -1,11 +1,14 @@
 import math
 
+import dp_accounting
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from dp_accounting import pld
 from scipy import optimize, special
 
+from hybridpriv.attacks import likelihood
 from hybridpriv.guarantees import bounds, guarantee
 from hybridpriv.privatizers import clip, noise, privatizer, project, quantize
 
@@ -52,6 +55,9 @@ def test_the_certified_path_counts_in_steps_of_its_grid(key):
   assert found.success([0.5, 0.5]) == pytest.approx(
     bounds.renyi_success([0.5, 0.5], rho=0.125)
   )
+  # What follows the noise is no matter to the likelihood attack either.
+  _, suffix = privatizer.split_random(chain)
+  assert likelihood.bayes().applies(suffix, (4,))
   assert found.success([0.5, 0.5]) > special.ndtr(0.5)
 
 
@@ -63,6 +69,22 @@ def test_the_certified_path_counts_in_steps_of_its_grid(key):
     (project.pca(k=4), clip.norm(clip_norm=1.0)),
     (clip.norm(clip_norm=1.0), noise.covariance(scale=1.0)),
     (clip.norm(clip_norm=9.0), noise.discrete(sigma=9.0)),
+    (
+      clip.norm(clip_norm=9.0),
+      quantize.saturate(bits=8),
+      noise.isotropic(sigma=9.0, relative=False),
+    ),
+    (clip.norm(clip_norm=9.0), noise.isotropic(sigma=0.0, relative=False)),
+    (
+      clip.norm(clip_norm=9.0),
+      noise.isotropic(sigma=1.0)._replace(encode=lambda s, key, x: x),
+    ),
+    (
+      noise.isotropic(sigma=1.0)._replace(
+        is_random=False, radius=lambda state, r: 1.0
+      ),
+      noise.isotropic(sigma=1.0, relative=False),
+    ),
     (),
   ],
   ids=[
@@ -71,6 +93,10 @@ def test_the_certified_path_counts_in_steps_of_its_grid(key):
     "no noise",
     "other noise",
     "no grid",
+    "rounded",
+    "silent",
+    "fake noise",
+    "fake bound",
     "nothing",
   ],
 )
@@ -88,6 +114,41 @@ def test_a_projection_behind_the_clip_moves_the_bound(key):
     noise.isotropic(sigma=1.0, relative=False),
   )
   assert guarantee.of(chain, state, size=4).clip_norm > 1.0
+
+
+@pytest.mark.parametrize(
+  "stage",
+  [
+    clip.norm(clip_norm=6.0),
+    clip.unit_ball(clip_norm=0.2),
+    project.pca(k=9),
+    quantize.toward_zero(levels=7),
+    quantize.saturate(bits=8),
+  ],
+  ids=lambda stage: stage.name,
+)
+def test_no_code_is_longer_than_its_radius(key, stage):
+  """Every member that may stand between clip and noise keeps its word."""
+  rng = np.random.default_rng(0)
+  state = stage.fit(key, {"features": features()})
+  inputs = rng.normal(size=(2000, 12)).astype("f4")
+  inputs /= np.linalg.norm(inputs, axis=1, keepdims=True)
+  for norm in (0.5, 3.0, 6.0):
+    bound = float(stage.radius(state, jnp.float32(norm)))
+    # Also where rounding adds most: all values a little above one half.
+    half = np.full((1, 12), norm / np.sqrt(12), "f4")
+    for x in (norm * inputs, half):
+      code = np.asarray(stage.encode(state, key, x), "f8")
+      assert np.linalg.norm(code, axis=1).max() <= bound * (1 + 1e-6)
+
+
+def test_what_is_no_number_is_not_sent(key):
+  stage = clip.unit_ball(clip_norm=1.0)
+  state = stage.fit(key, {"features": features()})
+  odd = jnp.zeros((3, 12)).at[:, 0].set(jnp.asarray([jnp.inf, jnp.nan, 1e38]))
+  code = stage.encode(state, key, odd)
+  assert np.isfinite(code).all()
+  assert np.linalg.norm(code, axis=1).max() <= 1
 
 
 def test_a_noise_alone_has_none(key):
@@ -133,9 +194,18 @@ def test_epsilon_is_that_of_the_exact_formula():
     apart = 2 * ratio * math.sqrt(queries)
     exact = optimize.brentq(lambda e, a=apart: delta_of(e, a) - 1e-5, 0, 100)
     assert own.epsilon(1e-5) == pytest.approx(exact, rel=1e-4)
+    event = dp_accounting.GaussianDpEvent(1 / apart)
+    accountant = pld.PLDAccountant().compose(event)
+    # Theirs is rounded up as well.
+    assert own.epsilon(1e-5) <= accountant.get_epsilon(1e-5) + 1e-9
     other = guarantee.Guarantee("discrete gaussian", ratio, 1.0, 4, queries)
     assert other.epsilon(1e-5) > own.epsilon(1e-5)
   assert guarantee.Guarantee("gaussian", 1.0, 0.0, 4).epsilon(1e-5) == math.inf
+  # Large and small ones are no trouble.
+  assert (
+    800 < guarantee.Guarantee("gaussian", 20.0, 1.0, 4).epsilon(1e-5) < 1000
+  )
+  assert guarantee.Guarantee("gaussian", 1e-6, 1.0, 4).epsilon(1e-5) == 0.0
   with pytest.raises(ValueError, match="delta=2"):
     own.epsilon(2)
 

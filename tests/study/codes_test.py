@@ -10,7 +10,7 @@ import pytest
 from configs import audit_codes
 from hybridpriv import study
 from hybridpriv.data.sources import codes as source
-from hybridpriv.study import codes
+from hybridpriv.study import codes, workdir
 
 SCHEMA = "hybridpriv/audit/results.schema.json"
 PEOPLE, EACH, DRAWS = 18, 12, 20
@@ -166,15 +166,69 @@ def test_stale_noise_is_seen(draws, why):
   assert (why in found) if why else found == "", found
 
 
+def test_large_whole_numbers_keep_their_last_digit(tmp_path):
+  arrays = _arrays()
+  secret = (arrays["private"] == "yes").astype(int)
+  arrays["codes"] = (10**9 + secret)[:, None]
+  np.savez(tmp_path / "codes.npz", **arrays)
+  data = source.load(path=str(tmp_path / "codes.npz"))
+  assert len(np.unique(data.inputs[secret == 0])) == 1
+  assert data.inputs[secret == 1].min() > data.inputs[secret == 0].max()
+
+
+def test_a_feature_map_is_not_taken_for_draws(tmp_path):
+  rng = np.random.default_rng(0)
+  fresh = _arrays()["codes"]
+  assert codes.unlike(fresh) == "" and codes.unlike(np.round(fresh)) == ""
+  # A place in a picture has a mean of its own.
+  places = rng.normal(size=(216, 7, 3)) + rng.normal(size=(1, 7, 3))
+  assert "from draw to draw" in codes.unlike(places)
+  np.savez(tmp_path / "codes.npz", **(_arrays() | {"codes": places}))
+  config = audit_codes.get_config("tiny").to_dict()
+  config["data"]["path"] = str(tmp_path / "codes.npz")
+  with pytest.raises(ValueError, match=r"lay a feature map out as \[n, k\]"):
+    codes.prepare(config, tmp_path / "w")
+
+
+def test_what_makes_numbers_look_better_is_said(audit):
+  arrays = _arrays()
+  secret = (arrays["private"] == "yes").astype(int)
+  told = {"codes": arrays["codes"], "person": arrays["person"]}
+  told |= {"private": np.where(np.arange(216) % 5, secret, -1)}
+  results, page = audit(**told, desired=secret)
+  assert "20% of the samples have no private" in page
+  assert "desired tells private" in page
+  assert "Utility was not measured" in page
+  assert "Rows left out" in page
+  assert len(results["study"]["data"]["warnings"]) == 3
+
+
+def test_other_codes_are_not_taken_for_those_audited(tmp_path, quiet):
+  config = audit_codes.get_config("tiny").to_dict()
+  path = tmp_path / "codes.npz"
+  config["data"]["path"] = str(path)
+  config["audit"] |= {
+    "attacks": {"centroid": {"function": "neighbour.centroid"}},
+    "floor_attacks": {"centroid": {"function": "neighbour.centroid"}},
+    "attack_seeds": 1,
+  }
+  np.savez(path, **_arrays())
+  study.run(config, tmp_path / "w", "audit", say=quiet)
+  study.run(config, tmp_path / "w", "audit", say=quiet)
+  np.savez(path, **(_arrays() | {"codes": np.ones((216, 2))}))
+  with pytest.raises(workdir.Conflict, match="is of other codes"):
+    study.run(config, tmp_path / "w", "audit", say=quiet)
+
+
 def shift(inputs, seed):
   """An encoder of the tests: the inputs, and noise by the seed."""
   noise = np.random.default_rng(seed).normal(size=inputs.shape)
   return inputs + noise
 
 
-def halve(inputs):
-  """An encoder without noise."""
-  return inputs / 2
+def halve(inputs, train=False):
+  """An encoder without noise; its second argument is no seed."""
+  return inputs / 2 if train is False else inputs
 
 
 def test_an_encoder_makes_the_codes():
@@ -194,6 +248,11 @@ def test_an_encoder_makes_the_codes():
     ({"codes": np.zeros((5, 2))}, r"private has shape \(216,\)"),
     ({"codes": np.full((216, 2), np.nan)}, "216 of 216 samples are not finite"),
     ({"codes": np.zeros(216)}, r"expected numbers \[n, k\]"),
+    ({"codes": np.zeros((216, 7, 7, 8))}, "a feature map is laid out as"),
+    (
+      {"codes": (2**40 * (np.arange(216) // 2) + np.arange(216) % 2)[:, None]},
+      "of which float32 keeps",
+    ),
     ({"private": np.zeros(216, int)}, r"private has 1 class\(es\), \['0'\]"),
     ({"private": np.linspace(0, 1, 216)}, "bin what is continuous"),
     ({"person": np.full(216, -1)}, r"person has 0 class\(es\)"),

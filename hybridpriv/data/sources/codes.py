@@ -1,6 +1,6 @@
 """Codes of any other system, with labels: one `.npz` file.
 
-`codes` [n, draws, ...] or [n, k] as they are sent, `private` [n], and where
+`codes` [n, draws, k] or [n, k] as they are sent, `private` [n], and where
 known `desired` [n], `person` [n], `unforeseen` [n, m].  Labels are whole
 numbers or text; -1 and "" are not known.
 """
@@ -112,12 +112,12 @@ def _read(path: pathlib.Path) -> Mapping[str, np.ndarray]:
 
 def _codes(codes: np.ndarray, given: str) -> np.ndarray:
   """Bring codes to float32 [n, draws, k]; inputs to float32 [n, 1, ...]."""
-  if codes.dtype.kind not in "biuf" or codes.ndim < 2 or not codes.size:
+  fits = codes.ndim in (2, 3) or (given == "inputs" and codes.ndim > 1)
+  if codes.dtype.kind not in "biuf" or not fits or not codes.size:
     raise ValueError(
       f"{given} is {codes.dtype} {codes.shape}: expected numbers [n, k] or"
-      " [n, draws, k]"
+      " [n, draws, k]; a feature map is laid out as [n, k]"
     )
-  codes = codes.astype(np.float32)
   if not np.isfinite(codes).all():
     bad = np.flatnonzero(~np.isfinite(codes.reshape(len(codes), -1)).all(1))
     raise ValueError(
@@ -125,10 +125,32 @@ def _codes(codes: np.ndarray, given: str) -> np.ndarray:
       f" is number {bad[0]}"
     )
   if given == "inputs":
-    return codes.reshape(len(codes), 1, -1)
-  if codes.ndim == 2:
-    return codes[:, None]
-  return codes.reshape(*codes.shape[:2], -1)
+    return codes.reshape(len(codes), 1, -1).astype(np.float32)
+  return _narrowed(codes[:, None] if codes.ndim == 2 else codes)
+
+
+def _narrowed(codes: np.ndarray) -> np.ndarray:
+  """Bring codes [n, draws, k] to float32 without losing what differs.
+
+  Large numbers that differ in their last digits are taken from their middle
+  first; attacks do not mind, as they standardise codes.
+  """
+  if codes.dtype in (np.float16, np.float32, np.int8, np.uint8, np.bool_):
+    return codes.astype(np.float32)
+  low, high = (f(codes, axis=(0, 1)) for f in (np.min, np.max))
+  middle = low + (high - low) // 2 if codes.dtype.kind in "iu" else low
+  if codes.dtype.kind == "f":
+    middle = (low + high) / 2
+  narrow = (codes - middle).astype(np.float32)
+  for i in range(codes.shape[-1]):
+    before, after = (len(np.unique(x[..., i])) for x in (codes, narrow))
+    if after < before:
+      raise ValueError(
+        f"codes: value {i} takes {before} different numbers, of which float32"
+        f" keeps {after}: split large whole numbers, such as packed bits or"
+        " hashes, into several values"
+      )
+  return narrow
 
 
 def _label(
