@@ -9,16 +9,16 @@ Command: python launch/run.py --config=configs/lfw_recognizer.py:small
   --config.data.path=<folder> --workdir=runs/recognizer
   (needs the extra `pretrained`)
 
-Measured, `small`, cut after block 13: 25 minutes on two CPU cores that other
+Measured, `small`, cut after block 13: half an hour on two CPU cores that other
 work shared; three train seeds, five attackers; intervals are 95 % over people
 and seeds.  Balanced, on people never seen, in percent:
 
   embedding (sigma)           gender             identity (62, chance 1.6)
   simple                      97.6 [96.5, 98.6]  83.0 [76.2, 89.2]
-  reduced simple              97.6 [96.4, 98.5]  18.1 [13.0, 23.4]
+  reduced simple              97.6 [96.4, 98.5]  20.0 [14.5, 26.1]
   noisy reduced simple 0.71   95.0 [93.1, 96.8]   7.5 [4.8, 10.8]
   siamese                     97.5 [96.3, 98.5]  56.4 [27.2, 77.3]
-  reduced siamese             97.5 [96.4, 98.5]  10.9 [5.6, 16.5]
+  reduced siamese             97.5 [96.4, 98.5]  13.4 [8.7, 18.3]
   noisy reduced siamese 0.71  96.8 [95.2, 98.1]   3.5 [1.9, 5.7]
 
 docs/results/lfw_recognizer.md has all of it.

@@ -119,9 +119,10 @@ def test_an_attack_above_its_bound_is_found(found, audited):
       for by_metric in g["leakage"].values():
         for metric in by_metric:
           by_metric[metric] = 0.01
-    for i, _ in enumerate(row["leakage"]):
-      name = f"rows/{r}/leakage/{i}"
-      tables[row["name"], "leakage", i] = results.table(values, name)
+    for kind in ("utility", "leakage"):
+      for i, _ in enumerate(row[kind]):
+        name = f"rows/{r}/{kind}/{i}"
+        tables[row["name"], kind, i] = results.table(values, name)
   (control,) = proofs.controls(wrong["rows"], tables)
   assert not control["passed"] and control["above"]
   with pytest.raises(ValueError, match=r"no attack can pass 0\.010"):
