@@ -7,8 +7,8 @@ counterparts of conv5_1, conv5_2 and conv5_3?
 Command: python launch/sweep.py --config=configs/ablations/layers_lfw.py:small
   --config.data.path=<folder> --workdir=runs/layers
 
-Measured, `small`: 30 to 45 minutes for a cut on two CPU cores that other work
-shared; three train seeds, five attackers.  Identity (62 people, chance 1.6) from
+Measured, `small`: 30 to 55 minutes for a cut on two CPU cores that other work
+shared; three train seeds, five attackers.  Identity (62 people, chance 1.6),
 the worst attack, balanced, in percent, behind blocks 11, 12 and 13:
 
   simple                 94.9  88.0  83.0

@@ -1,10 +1,10 @@
-"""Fisher information of a code about its input: a bound on restored inputs.
+r"""Fisher information of a code about its input: a bound on restored inputs.
 
 For z = h(x) + N(0, sigma^2 I) the Fisher information about x is
 J^T J / sigma^2, J the Jacobian of h; diagonal Fisher information leakage is its
-trace over the number d of values of x, dFIL(x) = |J|_F^2 / (d sigma^2).  Any
-*unbiased* estimate of x is off by a mean squared error of 1 / dFIL(x) at least
-(Cramer and Rao).  That is no bound on a decoder that knows what faces look
+trace over the number d of values of x,
+$dFIL(x) = \lVert J \rVert_F^2 / (d \sigma^2)$.  Any *unbiased* estimate of x is off
+by a mean squared error of 1 / dFIL(x) at least (Cramer and Rao).  That is no bound on a decoder that knows what faces look
 like, and it says nothing of attributes.  Of a code on a grid it is that of the
 code before: a grid has no gradient.
 """
@@ -27,11 +27,11 @@ def dfil(
   key: jax.Array,
   probes: int = 0,
 ) -> jax.Array:
-  """Compute the diagonal Fisher information leakage of inputs.
+  r"""Compute the diagonal Fisher information leakage of inputs.
 
   Exact for codes of up to 64 values, by one reverse pass for each; beyond, or
   where `probes` says so, Hutchinson's estimate, whose mean is the exact value:
-  |J|_F^2 = E |v^T J|^2 for random signs v.
+  $\lVert J \rVert_F^2 = E \lVert v^T J \rVert^2$ for random signs v.
 
   Args:
     encode: h without its noise, from [b ...] to [b ...], each sample on its
