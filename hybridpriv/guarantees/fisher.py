@@ -3,10 +3,11 @@ r"""Fisher information of a code about its input: a bound on restored inputs.
 For z = h(x) + N(0, sigma^2 I) the Fisher information about x is
 J^T J / sigma^2, J the Jacobian of h; diagonal Fisher information leakage is its
 trace over the number d of values of x,
-$dFIL(x) = \lVert J \rVert_F^2 / (d \sigma^2)$.  Any *unbiased* estimate of x is off
-by a mean squared error of 1 / dFIL(x) at least (Cramer and Rao).  That is no bound on a decoder that knows what faces look
-like, and it says nothing of attributes.  Of a code on a grid it is that of the
-code before: a grid has no gradient.
+$dFIL(x) = \lVert J \rVert_F^2 / (d \sigma^2)$.  Any *unbiased* estimate of x is
+off by a mean squared error of 1 / dFIL(x) at least (Cramer and Rao).  That is
+no bound on a decoder that knows what faces look like, and it says nothing of
+attributes.  Of a code on a grid it is that of the code before: a grid has no
+gradient.
 """
 
 import functools
