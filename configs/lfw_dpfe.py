@@ -12,7 +12,7 @@ Command: python launch/run.py --config=configs/lfw_dpfe.py:small
   --config.data.path=<folder> --workdir=runs/dpfe
   (needs the extra `pretrained`)
 
-Measured: not yet run to its end in any size but the tests'.
+Measured: docs/results/lfw_dpfe.md; in short in configs/ablations/dpfe_lfw.py.
 """
 
 from configs import default, lfw_recognizer

@@ -7,7 +7,11 @@ gender with emotion.
 Command: python launch/sweep.py --config=configs/ablations/dpfe_lfw.py:small
   --config.data.path=<folder> --workdir=runs/dpfe
 
-Measured: not yet run to its end in any size but the tests'.
+Measured, `small`, gender alone: 18 minutes on two CPU cores that other work
+shared; three train seeds, five attackers.  Identity (62 people, chance 1.6)
+from ten values 25.0 % [18.9, 31.6], with the term 21.0 [15.9, 25.6]; at equal
+utility a tie.  All of it: docs/results/lfw_dpfe.md.  Gender with emotion: not
+yet run to its end in any size but the tests'.
 """
 
 from configs import default, lfw_dpfe
