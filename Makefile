@@ -55,7 +55,8 @@ study-layers: $(VENV)/.pretrained
 study-quick: $(VENV)/.pretrained
 	@$(launched)/sweep.py --config=configs/ablations/layers_lfw.py:small $(lfw) \
 	  --workdir=$(RUNS)/quick --runs=block13 --config.train.seeds=1 \
-	  --config.audit.attack_seeds=2
+	  --config.audit.attack_seeds=2 --config.audit.transfer.steps=300 \
+	  --config.audit.inversion.steps=500
 study-verification: $(VENV)/.pretrained
 	@$(launched)/run.py --config=configs/lfw_verification.py:small $(lfw) \
 	  --workdir=$(RUNS)/verification
