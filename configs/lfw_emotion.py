@@ -8,7 +8,11 @@ Command: python launch/run.py --config=configs/lfw_emotion.py:small
   --config.data.path=<folder> --workdir=runs/emotion
   (needs the extra `pretrained`)
 
-Measured: not yet run to its end in any size but the tests'.
+Measured, `small`: 20 minutes on two CPU cores that other work shared; three
+train seeds, five attackers.  Emotion 93.2 % [91.8, 94.4] from the undefended
+feature, which names the person with 72.4 [43.5, 89.4]; 90.7 [89.3, 92.1] and
+2.7 [0.8, 5.1] from the noisy reduced Siamese one.  All of it:
+docs/results/lfw_emotion.md
 """
 
 from configs import lfw_recognizer
