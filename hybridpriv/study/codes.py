@@ -21,7 +21,7 @@ from hybridpriv.audit import engine, problems
 from hybridpriv.data import dataset, partition
 from hybridpriv.data.sources import codes as source
 from hybridpriv.privatizers import privatizer as privatizer_lib
-from hybridpriv.study import auditing, results, victims, workdir
+from hybridpriv.study import auditing, provenance, results, victims, workdir
 from hybridpriv.study.setup import Setup
 
 NAME = "codes"
@@ -173,9 +173,12 @@ def run(setup: Setup, command: str) -> None:
   found, floor, judged = auditing.sort(tasks, outcomes, len(asked))
   row = build.Row(NAME, NAME, "", (), privatizer_lib.chain())
   beside = results.Beside(
-    num_bytes=_num_bytes(setup), selected=True, utility=(), leakage=(),
+    num_bytes=_num_bytes(setup),
+    selected=True,
+    utility=(),
+    leakage=(),
     guarantees=(),
-  )  # fmt: skip
+  )
   report, saved = results.draw_up(
     setup, [row], asked, found, floor, {NAME: beside}
   )
@@ -341,12 +344,7 @@ def _describe(setup: Setup, why: str, queries: Sequence[int]) -> dict[str, Any]:
       "warnings": _warnings(setup, why),
       "sha256": digest(config),
       "identity": data.identity,
-      "classes": {
-        name: list(data.classes[name])
-        for own in setup.roles
-        for name in own
-        if len(data.classes[name]) <= 20
-      },
+      "classes": provenance.classes(setup),
     },
     "roles": {k: list(v) for k, v in setup.roles._asdict().items()},
     "network": config["data"]["encoder"] or "another system, not known here",

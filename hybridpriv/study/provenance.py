@@ -24,12 +24,7 @@ def describe(setup: Setup) -> dict[str, Any]:
       "kind": data.kind,
       "notes": list(data.notes),
       "identity": data.identity,
-      "classes": {
-        name: list(data.classes[name])
-        for role in setup.roles
-        for name in role
-        if len(data.classes[name]) <= 20
-      },
+      "classes": classes(setup),
     },
     "roles": {k: list(v) for k, v in setup.roles._asdict().items()},
     "network": _network_text(config["network"]),
@@ -52,6 +47,17 @@ def describe(setup: Setup) -> dict[str, Any]:
     "cost": cost.measure(setup),
     "config": workdir.study_of(record["config"]),
     "seconds": workdir.seconds(setup.folder),  # of the stages before
+  }
+
+
+def classes(setup: Setup) -> dict[str, list[str]]:
+  """List the classes of every label with a role, where they are few."""
+  found = setup.data.classes
+  return {
+    name: list(found[name])
+    for role in setup.roles
+    for name in role
+    if len(found[name]) <= 20
   }
 
 
