@@ -270,7 +270,7 @@ def test_what_does_not_fit_is_said_in_a_line(tmp_path, change, message):
 
 
 def test_no_file_and_no_archive_are_said(tmp_path):
-  with pytest.raises(ValueError, match="there is no file"):
+  with pytest.raises(ValueError, match="there is no such file"):
     source.load(path=str(tmp_path / "none.npz"))
   (tmp_path / "text.npz").write_text("codes")
   with pytest.raises(ValueError, match=re.escape("cannot be read as .npz")):

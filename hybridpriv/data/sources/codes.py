@@ -85,17 +85,18 @@ def roles(data: DataSet) -> dict[str, tuple[str, ...]]:
 
 
 def _read(path: pathlib.Path) -> Mapping[str, np.ndarray]:
-  if not str(path) or not path.is_file():
+  if not path.is_file():
     raise ValueError(
-      f"there is no file {str(path)!r}: name one, --config.data.path=codes.npz"
+      f"config.data.path is {str(path)!r}, and there is no such file: name one,"
+      " --config.data.path=codes.npz"
     )
   try:
     with np.load(path, allow_pickle=False) as saved:
       arrays = {k: saved[k] for k in saved.files}
   except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
     raise ValueError(
-      f"{path} cannot be read as .npz ({error}): write it with"
-      " numpy.savez(path, codes=..., private=...), without objects in it"
+      f"{path} cannot be read as .npz: write it with numpy.savez(path,"
+      " codes=..., private=...), without objects in it"
     ) from error
   if unknown := sorted(set(arrays) - set(_KNOWN)):
     raise ValueError(
