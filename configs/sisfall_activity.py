@@ -74,6 +74,7 @@ def get_config(variant: str = "full"):
   }
   if variant == "small":
     c.data.overlap = 0.0  # fewer windows, and everybody
+    c.partition.cap = 100  # windows of 800 values are dear to attack
     c.audit.rotations = 3
   if variant == "tiny":
     c.data.max_samples = 1200
