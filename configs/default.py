@@ -146,6 +146,14 @@ def get_config() -> config_dict.ConfigDict:
   c.audit.max_cost = 0.05  # balanced utility an operating point may cost
   c.audit.queries = (10, 100)  # codes of one input that an attacker averages
   c.audit.query_attacks = ("likelihood.bayes",)
+  # A label: attackers are also asked who have samples of its most common class
+  # only, about samples of the others.
+  c.audit.shift = ""
+  # Perceptrons (attribute.mlp) on the operating points with so much of the
+  # attacker's data, and so wide: does more of either find more? () for none.
+  c.audit.saturation = config_dict.ConfigDict()
+  c.audit.saturation.shares = ()
+  c.audit.saturation.widths = ()
   c.audit.attacks = config_dict.ConfigDict()
   c.audit.attacks.linear = {"function": "attribute.linear"}
   c.audit.attacks.mlp = {"function": "attribute.mlp"}

@@ -21,11 +21,15 @@ from hybridpriv.audit import (
   drawing,
   embeddings,
   figures,
+  groups,
+  habit,
   headline,
   page,
   proved,
   provenance,
+  ranking,
   reconstructions,
+  saturation,
   sections,
 )
 from hybridpriv.audit import results as results_lib
@@ -119,9 +123,13 @@ def _page(
     sections.table(results),
     page.Section("attacks", "Leakage by attack", tuple(draw("attacks"))),
     sections.comparisons(results),
+    ranking.section(results),
     sections.controls(results),
     sections.ranks(results),
     sections.repeats(results),
+    habit.section(results),
+    groups.section(results),
+    saturation.section(results, draw("saturation")),
     proved.section(results),
     reconstructions.section(results, draw("pictures")),
     page.Section("codes", "What the codes look like", tuple(draw("codes"))),
@@ -149,16 +157,23 @@ def _filled(parts: Iterable[page.Section | None]) -> Iterable[page.Section]:
 
 
 def study_curves(results: Results, prefix: str = "") -> list[figures.Curve]:
-  """Return one curve along the noise grid for each training."""
-  return [
-    figures.Curve(
-      prefix + training,
-      embeddings.grid(results, training),
-      embeddings.find(results, training, "identity"),
-      tuple(results.study["roles"]["desired"][:1]),
-    )
-    for training in embeddings.trainings(results)
-  ]
+  """Return one curve for each grid of each training, that of noise first."""
+  curves = []
+  for training in embeddings.trainings(results):
+    others = [n for n in embeddings.grids(results, training) if n != "noise"]
+    for name in ("noise", *others):
+      rows = embeddings.grid(results, training, name)
+      bare = embeddings.find(results, training, "identity")
+      if rows or (bare and not others):
+        curves.append(
+          figures.Curve(
+            prefix + training + (f", {name}" if name != "noise" else ""),
+            rows,
+            bare,
+            tuple(results.study["roles"]["desired"][:1]),
+          )
+        )
+  return curves
 
 
 def _draw(
@@ -174,6 +189,8 @@ def _draw(
       return _codes(results, workdir, folder)
     case "pictures":
       return _pictures(results, workdir, folder)
+    case "saturation":
+      return _saturation(results, folder)
     case "training":
       return _training(results, workdir, folder)
   raise ValueError(f"no picture is called {what!r}")
@@ -293,6 +310,21 @@ def _pictures(
       "One picture of some of the attacked people, and below it what a decoder "
       "makes of its code under each embedding."
       f"{_mark_synthetic(results)}",
+    )
+  ]
+
+
+def _saturation(results: Results, folder: pathlib.Path) -> list[page.Block]:
+  draw = functools.partial(saturation.figure, results)
+  if not drawing.save(draw, folder, "saturation"):
+    return []
+  return [
+    page.Picture(
+      "saturation",
+      "Leakage by the attacker's data and by its size",
+      "What the same attacker reaches with a share of its data, and at other "
+      "widths of its layers, with 95 % intervals. A line that still rises at "
+      f"its right end is not at its end.{_mark_synthetic(results)}",
     )
   ]
 

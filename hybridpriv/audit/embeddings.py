@@ -40,14 +40,30 @@ def trainings(results: Results) -> tuple[str, ...]:
   return tuple(dict.fromkeys(row.training for row in results.rows))
 
 
-def grid(results: Results, training: str) -> tuple[Row, ...]:
-  """Return a training's rows along the noise grid, without noise first."""
+def grid(
+  results: Results, training: str, embedding: str = "noise"
+) -> tuple[Row, ...]:
+  """Return a training's rows along a grid, weak to strong.
+
+  The projection alone is the weak end of the noise grid.
+  """
+  names = ("project", "noise") if embedding == "noise" else (embedding,)
   rows = [
     row
     for row in results.rows
-    if row.training == training and row.embedding in ("project", "noise")
+    if row.training == training and row.embedding in names
   ]
   return tuple(sorted(rows, key=lambda row: (noise_knob(row) or ("", 0.0))[1]))
+
+
+def grids(results: Results, training: str) -> tuple[str, ...]:
+  """Return a training's embeddings that were audited at several strengths."""
+  names = [
+    row.embedding
+    for row in results.rows
+    if row.training == training and row.embedding not in ("", "project")
+  ]
+  return tuple(n for n in dict.fromkeys(names) if names.count(n) > 1)
 
 
 def find(results: Results, training: str, embedding: str) -> Row | None:
@@ -67,11 +83,13 @@ def find(results: Results, training: str, embedding: str) -> Row | None:
 
 
 def main_rows(results: Results) -> tuple[Row, ...]:
-  """Return the rows of the paper's table, or all if there are none of them."""
+  """Return a row for each embedding, the paper's first; all if none has one."""
+  others = dict.fromkeys(row.embedding for row in results.rows)
+  names = [*_PREFIX, *(n for n in others if n and n not in _PREFIX)]
   rows = [
     find(results, training, embedding)
     for training in trainings(results)
-    for embedding in _PREFIX
+    for embedding in names
   ]
   return tuple(row for row in rows if row is not None) or results.rows
 

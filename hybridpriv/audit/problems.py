@@ -16,6 +16,7 @@ from hybridpriv.data import dataset, partition
 TRAIN, VALIDATION, TEST = 1, 2, 3
 ACROSS = "{} (across recordings)"
 LINKED = "{} (linkage)"
+SHIFTED = "{} (auxiliary: {} {})"
 _MOST_LINKED = 8  # samples of a person that are compared: pairs are many
 
 
@@ -30,6 +31,8 @@ class Problem(NamedTuple):
     num_classes: number of classes.
     kind: "identity" (closed set), "attribute", or "linkage": are two codes
       from one person, of people whom the attacker has never seen.
+    is_shifted: whether the attacker's samples are of another kind than the
+      attacked ones.
   """
 
   target: str
@@ -38,6 +41,7 @@ class Problem(NamedTuple):
   role: np.ndarray
   num_classes: int
   kind: str
+  is_shifted: bool = False
 
 
 class Padded(NamedTuple):
@@ -74,6 +78,7 @@ def make(
   rotations: int,
   seed: int,
   linkage: bool = False,
+  shift: str = "",
 ) -> list[Problem]:
   """List the problems of one fold.
 
@@ -89,9 +94,17 @@ def make(
     rotations: most divisions of the people for an attribute.
     seed: of the divisions.
     linkage: whether to ask, where the person is a target, also for links.
+    shift: a label; every question about another one is also asked to an
+      attacker whose own samples are all of the most common class of this, and
+      the attacked ones of the others. "" for none.
+
+  Raises:
+    ValueError: linkage is asked for with too few people, or a shift where
+      nothing is left to learn from or to attack.
   """
   found = []
   for target in targets:
+    before = len(found)
     if target == data.identity:
       own = data.labels[target][audit]
       ways = [(target, "time")]
@@ -117,7 +130,75 @@ def make(
         Problem(target, fold, label, role, num_classes, "attribute")
         for role in roles
       ]
+    if shift and target != shift:
+      found += [
+        _shifted(p, data, audit, shift)
+        for p in found[before:]
+        if p.kind != "linkage"
+      ]
   return found
+
+
+def _shifted(
+  problem: Problem, data: dataset.DataSet, audit: np.ndarray, shift: str
+) -> Problem:
+  """Keep one class of a label for the attacker, and attack the others.
+
+  Raises:
+    ValueError: there is no such label, or one part has nothing left.
+  """
+  if shift not in data.labels:
+    raise ValueError(
+      f"config.audit.shift is {shift!r}; the labels are"
+      f" {', '.join(data.labels)}"
+    )
+  group = data.labels[shift][audit]
+  own = np.isin(problem.role, (TRAIN, VALIDATION)) & (problem.label >= 0)
+  counts = np.bincount(group[own & (group >= 0)])
+  common = int(np.argmax(counts)) if len(counts) else -1
+  role = np.where(own & (group == common), problem.role, 0)
+  attacked = (problem.role == TEST) & (group >= 0) & (group != common)
+  role = np.where(attacked, TEST, role)
+  label, num_classes = problem.label, problem.num_classes
+  if problem.kind == "identity":
+    # Who is in no picture of the attacker's is no candidate.
+    people = np.unique(label[role == TRAIN])
+    known = np.isin(label, people)
+    label = np.where(known, np.searchsorted(people, label), -1)
+    num_classes = len(people)
+  usable = label >= 0
+  if any(not (usable & (role == r)).any() for r in (TRAIN, VALIDATION, TEST)):
+    raise ValueError(
+      f"config.audit.shift={shift!r} leaves the attacker on {problem.target!r}"
+      f" (fold {problem.fold}) nothing to learn from, to validate on or to"
+      " attack: audit more people, or name another label"
+    )
+  name = str(data.classes[shift][common])
+  return problem._replace(
+    target=SHIFTED.format(problem.target, shift, name),
+    label=label,
+    role=role,
+    num_classes=num_classes,
+    is_shifted=True,
+  )
+
+
+def with_share(
+  problem: Problem, share: float, generator: np.random.Generator
+) -> Problem:
+  """Leave the attacker a share of its training samples, of each class alike.
+
+  Args:
+    problem: the question.
+    share: of the samples of each class, at least one.
+    generator: which are left.
+  """
+  role = problem.role.copy()
+  for c in range(problem.num_classes):
+    at = np.flatnonzero((role == TRAIN) & (problem.label == c))
+    keep = max(1, round(share * len(at)))
+    role[generator.permutation(at)[keep:]] = 0
+  return problem._replace(role=role)
 
 
 def _linked(

@@ -120,6 +120,8 @@ class Row:
     worst: for each target the index of the attack that is worst on the
       attacker's validation.
     guarantees: what can be proved.
+    groups: utility, and the headline attack, on groups of the samples.
+    saturation: what attackers with less data, or of other sizes, reached.
     embedding: "identity", "project", "noise".
     selected: the operating point, chosen on validation.
     expected: of a control: "chance", "high", or another word where nothing is
@@ -139,6 +141,8 @@ class Row:
   leakage: tuple[Measurement, ...]
   worst: Mapping[str, int]
   guarantees: tuple[Mapping[str, Any], ...] = ()
+  groups: tuple[Mapping[str, Any], ...] = ()
+  saturation: tuple[Mapping[str, Any], ...] = ()
   embedding: str = ""
   selected: bool = False
   expected: str = ""
@@ -213,6 +217,7 @@ class Results:
   rows: tuple[Row, ...]
   controls: tuple[Row, ...] = ()
   comparisons: tuple[Comparison, ...] = ()
+  rankings: tuple[Mapping[str, Any], ...] = ()
 
   def __post_init__(self):
     names = [row.name for row in (*self.rows, *self.controls)]
@@ -267,6 +272,7 @@ def from_json(value: Mapping[str, Any]) -> Results:
       _build(Comparison, c, f"comparison {c.get('what')!r}")
       for c in value.get("comparisons", ())
     ),
+    rankings=tuple(value.get("rankings", ())),
   )
 
 
@@ -284,6 +290,7 @@ def to_json(results: Results) -> dict[str, Any]:
     "rows": rows,
     "controls": controls,
     "comparisons": comparisons,
+    "rankings": [dict(ranking) for ranking in results.rankings],
   }
 
 
@@ -320,7 +327,7 @@ def _row(value: Mapping[str, Any], *, control: bool) -> Row:
       _build(Measurement, m, f"{where}: {kind}[{i}]")
       for i, m in enumerate(value.get(kind, ()))
     )
-  for kind in ("privatizer", "guarantees"):
+  for kind in ("privatizer", "guarantees", "groups", "saturation"):
     value[kind] = tuple(value.get(kind, ()))
   if control:
     if not {"passed", "expected"} <= value.keys():

@@ -209,12 +209,6 @@ def at_equal_utility(
       `utility_range`), lists of unequal length, or leakages of different
       people.
   """
-  sizes = len(utilities), len(leakages), len(utilities_b), len(leakages_b)
-  if sizes[0] != sizes[1] or sizes[2] != sizes[3] or not min(sizes):
-    raise ValueError(
-      f"got {sizes} tables; expected as many utilities as leakages, at least "
-      "one, for each method"
-    )
   _same_people([*leakages, *leakages_b])
   lowest, highest = utility_range(utilities, utilities_b)
   if not lowest <= utility <= highest:
@@ -223,7 +217,72 @@ def at_equal_utility(
       f"share {lowest:.4f} to {highest:.4f}: choose a utility in this range or "
       "audit more settings"
     )
-  given = [*utilities, *leakages, *utilities_b, *leakages_b]
+  given = (utilities, leakages, utilities_b, leakages_b)
+  return _where_equal(*given, utility, seed, resamples, level)
+
+
+def at_equal_leakage(
+  leakages: Sequence[Table],
+  utilities: Sequence[Table],
+  leakages_b: Sequence[Table],
+  utilities_b: Sequence[Table],
+  leakage: float,
+  *,
+  seed: int = 0,
+  resamples: int = 1000,
+  level: float = 0.95,
+) -> tuple[float, float, float]:
+  """Compare the utility of two methods that may leak so much.
+
+  `at_equal_utility` with the axes changed.  A method whose every setting leaks
+  less counts with its most useful one.
+
+  Args:
+    leakages: one table for each setting of the first method.
+    utilities: the utility at these settings.
+    leakages_b: the same for the second method.
+    utilities_b: the same for the second method.
+    leakage: what may leak.
+    seed: of the resampling.
+    resamples: the number of resamples.
+    level: coverage asked for.
+
+  Returns:
+    First minus second method's utility, and the limits of this difference.
+
+  Raises:
+    ValueError: where a method leaks more at all of its settings, and as in
+      `at_equal_utility`.
+  """
+  _same_people([*utilities, *utilities_b])
+  least = max(min(map(value, own)) for own in (leakages, leakages_b))
+  if least > leakage:
+    raise ValueError(
+      f"a method leaks {least:.4f} at least; expected {leakage:.4f} or less: "
+      "choose a higher leakage or audit stronger settings"
+    )
+  given = (leakages, utilities, leakages_b, utilities_b)
+  return _where_equal(*given, leakage, seed, resamples, level)
+
+
+def _where_equal(
+  across: Sequence[Table],
+  up: Sequence[Table],
+  across_b: Sequence[Table],
+  up_b: Sequence[Table],
+  at: float,
+  seed: int,
+  resamples: int,
+  level: float,
+) -> tuple[float, float, float]:
+  """Read two curves off where one axis is the same, and subtract."""
+  sizes = len(across), len(up), len(across_b), len(up_b)
+  if sizes[0] != sizes[1] or sizes[2] != sizes[3] or not min(sizes):
+    raise ValueError(
+      f"got {sizes} tables; expected as many utilities as leakages, at least "
+      "one, for each method"
+    )
+  given = [*across, *up, *across_b, *up_b]
   tables = [resampling.unnest(table) for table in given]
   draws = np.stack(resampling.replicates(tables, seed, resamples))
   values = np.array([value(table) for table in given])[:, None]
@@ -234,11 +293,11 @@ def at_equal_utility(
     v = slice(start + size, start + 2 * size)
     order = np.lexsort((values[v, 0], values[u, 0]))
     curve = values[u][order], values[v][order]
-    points.append(_along(*curve, utility)[0])
-    resampled.append(_along(draws[u][order], draws[v][order], utility))
+    points.append(_along(*curve, at)[0])
+    resampled.append(_along(draws[u][order], draws[v][order], at))
     widths = slacks[v][order]
     slack.append(
-      [_along(curve[0], w[:, None], utility, rising=False)[0] for w in widths.T]
+      [_along(curve[0], w[:, None], at, rising=False)[0] for w in widths.T]
     )
   return _difference(
     points[0] - points[1],
@@ -249,22 +308,33 @@ def at_equal_utility(
   )
 
 
+def utility_at(
+  leakages: Sequence[Table], utilities: Sequence[Table], leakage: float
+) -> float:
+  """Read the utility of a method off where it leaks so much."""
+  points = sorted(
+    (value(a), value(b)) for a, b in zip(leakages, utilities, strict=True)
+  )
+  across, up = (np.asarray(axis)[:, None] for axis in zip(*points, strict=True))
+  return float(_along(across, up, leakage)[0])
+
+
 def _along(
-  utility: np.ndarray, leakage: np.ndarray, at: float, rising: bool = True
+  across: np.ndarray, up: np.ndarray, at: float, rising: bool = True
 ) -> np.ndarray:
-  """Read curves [settings, R] off at one utility; returns [R]."""
-  utility = np.maximum.accumulate(utility, 0)
-  leakage = np.maximum.accumulate(leakage, 0) if rising else leakage
-  right = np.minimum((utility < at).sum(0), len(utility) - 1)
+  """Read curves [settings, R] off at one place of an axis; returns [R]."""
+  across = np.maximum.accumulate(across, 0)
+  up = np.maximum.accumulate(up, 0) if rising else up
+  right = np.minimum((across < at).sum(0), len(across) - 1)
   left = np.maximum(right - 1, 0)
 
   def pick(x, i):
     return np.take_along_axis(x, i[None], 0)[0]
 
-  span = pick(utility, right) - pick(utility, left)
-  share = (at - pick(utility, left)) / np.where(span > 0, span, 1)
+  span = pick(across, right) - pick(across, left)
+  share = (at - pick(across, left)) / np.where(span > 0, span, 1)
   share = np.where(span > 0, np.clip(share, 0, 1), 1)
-  lower, upper = pick(leakage, left), pick(leakage, right)
+  lower, upper = pick(up, left), pick(up, right)
   return lower + share * (upper - lower)
 
 

@@ -1,82 +1,32 @@
 """Stage `audit`: every attack on every defence, and the results file."""
 
-import concurrent.futures
-import contextlib
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import tqdm
 
 from hybridpriv import build
-from hybridpriv.attacks import attack as attack_lib
 from hybridpriv.audit import controls, engine, problems
 from hybridpriv.study import (
+  attacking,
   fitting,
+  groups,
   inverting,
   measures,
-  parts,
   proofs,
   provenance,
   results,
+  saturation,
   transfer,
   victims,
   workdir,
 )
+from hybridpriv.study.attacking import Task, attacks_of
 from hybridpriv.study.results import Outcomes
-from hybridpriv.study.setup import Setup, key
-from hybridpriv.train import state as state_lib
+from hybridpriv.study.setup import Setup
 
 Asked = Sequence[problems.Problem]
 BySystem = Mapping[tuple[int, int], Mapping[str, victims.Sent]]
-
-
-# Two programs that factorise matrices at once were seen to wait for each other
-# for ever on a CPU of two cores: such a call holds a thread of the pool that it
-# needs for its own parts.
-_ALONE = threading.Lock()
-
-
-class Task(NamedTuple):
-  """One attack on one group of systems: what is run, kept and resumed.
-
-  Attributes:
-    purpose: "rows", "floors" or "raw".
-    attack: the attack.
-    group: the systems.
-    pairs: which system is asked which problem.
-    seeds: attackers of the chosen knobs.
-    num_queries: codes of one input that are averaged.
-    joined: whether those of the group are such averages already.
-  """
-
-  purpose: str
-  attack: attack_lib.Attack
-  group: engine.Victims
-  pairs: list[tuple[int, int]]
-  seeds: int
-  num_queries: int = 1
-  joined: bool = False
-
-  @property
-  def title(self) -> str:
-    """A name that no other task of the study has."""
-    shape = "x".join(map(str, self.group.codes.shape[2:]))
-    noise = "+".join(stage.name for stage in self.group.noise.stages)
-    return (
-      f"{self.purpose} {self.attack.name} {shape} {noise or 'no noise'}"
-      f" x{self.num_queries}"
-    )
-
-  def answering(self, asked: Asked) -> "Task":
-    """Leave out the questions that the attack is no answer to."""
-    own = [
-      (v, q)
-      for v, q in self.pairs
-      if (asked[q % len(asked)].kind == "linkage") == self.attack.links
-    ]
-    return self._replace(pairs=own)
 
 
 def run(setup: Setup, command: str) -> None:
@@ -101,11 +51,25 @@ def run(setup: Setup, command: str) -> None:
   smallest = min(rows, key=lambda r: sent[0, 0][r.name].clean[0].size).name
   mixed = shuffled(setup, asked)
   tasks = _tasks(setup, rows, sent, asked, smallest)
-  outcomes = run_all(setup, tasks, [*asked, *mixed])
-  found, floor, judged = sort(tasks, outcomes, len(asked))
+  few = saturation.fewer(setup, asked)
+  every = [*asked, *mixed, *(p for p, *_ in few)]
+  points = saturation.points(
+    setup, rows, sent, asked, few, len(asked) + len(mixed)
+  )
+  outcomes = attacking.run_all(
+    setup, [*tasks, *(point.task for point in points)], every
+  )
+  found, floor, judged = sort(tasks, outcomes[: len(tasks)], len(asked))
   more, checked = transfer.run(setup, rows, asked, mixed)
   found, judged = found | more, judged | checked
-  beside = _beside(setup, rows, sent, asked)
+  curves = saturation.measure(
+    results.questions(setup, asked),
+    asked,
+    points,
+    outcomes[len(tasks) :],
+    setup.config["train"]["seeds"],
+  )
+  beside = _beside(setup, rows, sent, asked, curves)
   report, saved = results.draw_up(setup, rows, asked, found, floor, beside)
   controls_of, more = results.controls(setup, asked, judged)
   folder = setup.folder / "audit"
@@ -117,7 +81,11 @@ def run(setup: Setup, command: str) -> None:
 
 
 def _beside(
-  setup: Setup, rows: Sequence[build.Row], sent: BySystem, asked: Asked
+  setup: Setup,
+  rows: Sequence[build.Row],
+  sent: BySystem,
+  asked: Asked,
+  curves: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> dict[str, results.Beside]:
   """Measure what takes no attack that learns, prove what can be proved."""
   chosen = fitting.read_rows(setup)
@@ -138,6 +106,10 @@ def _beside(
       guarantees=proofs.prove(
         setup, row, asking, asked, size=one.clean[0].size
       ),
+      saturation=curves.get(row.name, ()),
+      groups=groups.utility(setup, sent, row.name)
+      if chosen[row.name]["selected"]
+      else (),
     )
   return found
 
@@ -167,6 +139,7 @@ def list_problems(setup: Setup) -> list[problems.Problem]:
       rotations=setup.config["audit"]["rotations"],
       seed=setup.config["seed"],
       linkage=bool(linkers),
+      shift=setup.config["audit"]["shift"],
     )
   ]
   problems.pad(asked)  # says which one lacks samples
@@ -177,12 +150,6 @@ def list_problems(setup: Setup) -> list[problems.Problem]:
         " class to choose from: audit more people"
       )
   return asked
-
-
-def attacks_of(setup: Setup, section: str) -> list[attack_lib.Attack]:
-  """Build the attacks of a section of `config.audit`."""
-  entries = setup.config["audit"][section]
-  return build.build_attacks(entries, f"config.audit.{section}")
 
 
 def shuffled(setup: Setup, asked: Asked) -> list[problems.Problem]:
@@ -263,72 +230,7 @@ def _tasks(
     for group in victims.group(members):
       plain = pairs(group, lambda name, q: q < len(asked))
       found += [Task(purpose, attack, group, plain, 1) for attack in floors]
-  return able(found, asked)
-
-
-def able(tasks: Sequence[Task], asked: Asked) -> list[Task]:
-  """Leave out what an attack is no answer to, and what it cannot be run on."""
-  found = [task.answering(asked) for task in tasks]
-  return [
-    task
-    for task in found
-    if task.pairs and engine.applies(task.attack, task.group)
-  ]
-
-
-def run_all(
-  setup: Setup, tasks: Sequence[Task], asked: Asked
-) -> list[dict[tuple[int, int], engine.Outcome]]:
-  """Run tasks, two at a time: one compiles while another computes."""
-  total = sum(engine.num_jobs(t.attack, len(t.pairs), t.seeds) for t in tasks)
-  bar = tqdm.tqdm(
-    total=total, desc="audit", leave=False, disable=None, unit="attacker"
-  )
-
-  def run(task: Task) -> dict[tuple[int, int], engine.Outcome]:
-    digest = _digest(task, asked, setup.config["audit"]["draws"])
-    path = setup.folder / "audit" / "parts" / f"{digest}.npz"
-    if path.exists():
-      bar.update(engine.num_jobs(task.attack, len(task.pairs), task.seeds))
-    else:
-      with _ALONE if _factorises(task) else contextlib.nullcontext():
-        found = engine.attack_all(
-          task.attack,
-          task.group,
-          asked,
-          task.pairs,
-          key=state_lib.stream(key(setup, 0, 0, "attack"), task.title),
-          seeds=task.seeds,
-          draws=setup.config["audit"]["draws"],
-          num_queries=1 if task.joined else task.num_queries,
-          progress=bar.update,
-        )
-      parts.save(path, task.title, found)
-    return parts.read(path)
-
-  pool = concurrent.futures.ThreadPoolExecutor(2)
-  with bar:
-    waiting = [pool.submit(run, task) for task in tasks]
-    try:
-      return [future.result() for future in waiting]
-    finally:
-      # Attacks under way cannot be stopped; who presses Ctrl-C does not wait.
-      pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _factorises(task: Task) -> bool:
-  """Tell whether a task factorises matrices."""
-  correlated = any("factor" in state for state in task.group.law)
-  names = ("density.", "linkage.two_covariance")
-  return correlated or task.attack.name.startswith(names)
-
-
-def _digest(task: Task, asked: Asked, draws: int) -> str:
-  group = task.group
-  names = (task.title, group.names, task.pairs, task.attack.grid, task.seeds)
-  return parts.digest(
-    (*names, draws), (group.codes, group.law, problems.pad(asked))
-  )
+  return attacking.able(found, asked)
 
 
 def sort(

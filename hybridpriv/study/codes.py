@@ -21,7 +21,14 @@ from hybridpriv.audit import engine, problems
 from hybridpriv.data import dataset, partition
 from hybridpriv.data.sources import codes as source
 from hybridpriv.privatizers import privatizer as privatizer_lib
-from hybridpriv.study import auditing, provenance, results, victims, workdir
+from hybridpriv.study import (
+  attacking,
+  auditing,
+  provenance,
+  results,
+  victims,
+  workdir,
+)
 from hybridpriv.study.setup import Setup
 
 NAME = "codes"
@@ -169,7 +176,7 @@ def run(setup: Setup, command: str) -> None:
   able = [n for n in config["queries"] if 2 * n <= codes.shape[1]]
   queries = [] if why else able
   tasks = _tasks(setup, asked, queries)
-  outcomes = auditing.run_all(setup, tasks, [*asked, *mixed])
+  outcomes = attacking.run_all(setup, tasks, [*asked, *mixed])
   found, floor, judged = auditing.sort(tasks, outcomes, len(asked))
   row = build.Row(NAME, NAME, "", (), privatizer_lib.chain())
   beside = results.Beside(
@@ -194,11 +201,11 @@ def run(setup: Setup, command: str) -> None:
 
 def _tasks(
   setup: Setup, asked: Sequence[problems.Problem], queries: Sequence[int]
-) -> list[auditing.Task]:
+) -> list[attacking.Task]:
   """List the attacks on codes, on means of several, on controls and labels."""
   codes = setup.data.inputs
-  attacks = auditing.attacks_of(setup, "attacks")
-  floors = auditing.attacks_of(setup, "floor_attacks")
+  attacks = attacking.attacks_of(setup, "attacks")
+  floors = attacking.attacks_of(setup, "floor_attacks")
   floors += [a for a in attacks if a.links]
   example = codes[:, 0]
   members = [
@@ -220,7 +227,7 @@ def _tasks(
 
   seeds = setup.config["audit"]["attack_seeds"]
   tasks = [
-    auditing.Task("rows", attack, group, pairs(group), seeds)
+    attacking.Task("rows", attack, group, pairs(group), seeds)
     for group in victims.group(members)
     for attack in attacks
   ]
@@ -228,13 +235,13 @@ def _tasks(
     (group,) = victims.group([_member(_means(codes, num))])
     plain = [(0, q) for q in questions]
     tasks += [
-      auditing.Task("rows", attack, group, plain, seeds, num, joined=True)
+      attacking.Task("rows", attack, group, plain, seeds, num, joined=True)
       for attack in attacks
     ]
   for group in victims.group(victims.desired_labels(setup, 1)):
     plain = [(0, q) for q in questions]
-    tasks += [auditing.Task("floors", a, group, plain, 1) for a in floors]
-  return auditing.able(tasks, asked)
+    tasks += [attacking.Task("floors", a, group, plain, 1) for a in floors]
+  return attacking.able(tasks, asked)
 
 
 def _means(codes: np.ndarray, num: int) -> np.ndarray:

@@ -47,26 +47,18 @@ def _at_equal_utility(
   tables: Mapping[tuple[str, str, int], statistics.Table],
   target: str,
 ) -> list[dict[str, Any]]:
-  """Compare trainings along their noise grids where utility is the same."""
+  """Compare every curve with the first one where utility is the same."""
   if not rows[0]["utility"]:
     return []
-  curves: dict[str, list[Mapping[str, Any]]] = {}
-  for row in rows:
-    if len(row["privatizer"]) and target in row["worst"]:
-      curves.setdefault(row["training"], []).append(row)
-  names = list(curves)
+  lines = curves(rows, target)
+  names = list(lines)
   best = rows[0]["utility"][0]["value"]
 
-  def pick(training: str, kind: str) -> list[statistics.Table]:
-    return [
-      tables[r["name"], kind, r["worst"][target] if kind == "leakage" else 0]
-      for r in curves[training]
-    ]
+  def pick(name: str, kind: str) -> list[statistics.Table]:
+    return points(tables, lines[name], kind, target)
 
   found = []
   for other in names[1:]:
-    if min(len(curves[n]) for n in (other, names[0])) < 2:
-      continue
     arguments = (
       pick(other, "utility"),
       pick(other, "leakage"),
@@ -86,8 +78,8 @@ def _at_equal_utility(
             f"worst leakage of {target} at equal utility, {100 * cost:g} points"
             " below the undefended network"
           ),
-          "a": f"{other}, noise grid",
-          "b": f"{names[0]}, noise grid",
+          "a": other,
+          "b": names[0],
           "difference": difference,
           "low": low,
           "high": high,
@@ -95,3 +87,56 @@ def _at_equal_utility(
         }
       )
   return found
+
+
+def curves(
+  rows: Sequence[Mapping[str, Any]], target: str
+) -> dict[str, list[Mapping[str, Any]]]:
+  """Collect rows that differ in one strength: a curve for each grid.
+
+  A row whose chain is the beginning of a grid's, such as the projection before
+  noise, is the weak end of its curve.  What is no more than a point is no
+  curve.
+
+  Args:
+    rows: all defences.
+    target: of the leakage; rows on which no attack on it was run are left out.
+
+  Returns:
+    Rows by "<training>, <embedding> grid", in their order.
+  """
+  families: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+  for row in rows:
+    if len(row["privatizer"]) and target in row["worst"]:
+      families.setdefault((row["training"], row["embedding"]), []).append(row)
+  found = {}
+  for (training, embedding), own in families.items():
+    weaker = [
+      row
+      for (other, name), rows in families.items()
+      if other == training and name != embedding
+      for row in rows
+      if any(_begins(row, strong) for strong in own)
+    ]
+    if len(weaker) + len(own) > 1:
+      found[f"{training}, {embedding} grid"] = [*weaker, *own]
+  return found
+
+
+def _begins(weak: Mapping[str, Any], strong: Mapping[str, Any]) -> bool:
+  """Tell whether a chain is the beginning of another."""
+  chain, whole = (list(map(dict, r["privatizer"])) for r in (weak, strong))
+  return len(chain) < len(whole) and whole[: len(chain)] == chain
+
+
+def points(
+  tables: Mapping[tuple[str, str, int], statistics.Table],
+  rows: Sequence[Mapping[str, Any]],
+  kind: str,
+  target: str,
+) -> list[statistics.Table]:
+  """Take the tables of a curve: first utility, or worst leakage of a target."""
+  return [
+    tables[r["name"], kind, r["worst"][target] if kind == "leakage" else 0]
+    for r in rows
+  ]

@@ -9,8 +9,10 @@ from hybridpriv import build
 from hybridpriv.audit import assemble, engine, problems, statistics
 from hybridpriv.study import (
   comparisons,
+  groups,
   measures,
   proofs,
+  ranking,
 )
 from hybridpriv.study.measures import Measured
 from hybridpriv.study.setup import Setup
@@ -28,7 +30,23 @@ CONTROLS = {
 }
 
 
-def _tables(
+def by_seed(
+  question: assemble.Question,
+  asked: Sequence[problems.Problem],
+  outcomes: Outcomes,
+  row: str,
+  seeds: int,
+) -> list[list[engine.Outcome]]:
+  """Collect what one attack found on one row, by train seed and problem."""
+  found = []
+  for seed in range(seeds):
+    names = [((row, asked[q].fold, seed), q) for q in question.problems]
+    if all(name in outcomes for name in names):
+      found.append([outcomes[name] for name in names])
+  return found
+
+
+def collect(
   question: assemble.Question,
   asked: Sequence[problems.Problem],
   outcomes: Outcomes,
@@ -36,21 +54,17 @@ def _tables(
   seeds: int,
 ) -> tuple[Tables, float, dict[str, Any]] | None:
   """Collect one attack on one row: tables, validation, knobs."""
-  by_seed = []
-  for seed in range(seeds):
-    names = [((row, asked[q].fold, seed), q) for q in question.problems]
-    if all(name in outcomes for name in names):
-      by_seed.append([outcomes[name] for name in names])
-  if not by_seed:
+  found = by_seed(question, asked, outcomes, row, seeds)
+  if not found:
     return None
-  every = [o for own in by_seed for o in own]
+  every = [o for own in found for o in own]
   knobs = {
     k: sorted({o.knobs[k] for o in every})
     for k in every[0].knobs
     if k != "none"
   }
   validation = float(np.mean([o.validation for o in every]))
-  return assemble.tables(question, by_seed), validation, knobs
+  return assemble.tables(question, found), validation, knobs
 
 
 def _floor(
@@ -66,7 +80,7 @@ def _floor(
   candidates = []
   for source, (name, seeds) in sources.items():
     for outcomes in floor.values():
-      if got := _tables(question, asked, outcomes, name, seeds):
+      if got := collect(question, asked, outcomes, name, seeds):
         candidates.append((source, *got))
   # Chosen on attacker validation, as every headline is.
   if not candidates:
@@ -94,6 +108,8 @@ class Beside(NamedTuple):
     utility: measurements of the desired questions, with their tables.
     leakage: further measurements: ranks, inversion.
     guarantees: what is proved.
+    saturation: what attackers with less data, or of other sizes, reached.
+    groups: utility by group.
   """
 
   num_bytes: int
@@ -101,6 +117,8 @@ class Beside(NamedTuple):
   utility: Sequence[Measured]
   leakage: Sequence[Measured]
   guarantees: Sequence[Mapping[str, Any]]
+  saturation: Sequence[Mapping[str, Any]] = ()
+  groups: Sequence[Mapping[str, Any]] = ()
 
 
 def draw_up(
@@ -137,7 +155,7 @@ def draw_up(
     for question in asking:
       floors = _floor(setup, question, asked, floor, row.name)
       for (attack, num), outcomes in found.items():
-        got = _tables(question, asked, outcomes, row.name, seeds)
+        got = collect(question, asked, outcomes, row.name, seeds)
         if got is None:
           continue
         own, score, knobs = got
@@ -168,6 +186,7 @@ def draw_up(
         saved |= _arrays(setup, f"rows/{r}/{kind}/{i}", table)
         tables[row.name, kind, i] = table
     leaks = [m for m, _ in leakage]
+    worst = assemble.worst(leaks, [q.target for q in asking])
     listed.append(
       {
         "name": row.name,
@@ -181,8 +200,29 @@ def draw_up(
         "selected": known.selected,
         "utility": [m for m, _ in known.utility],
         "leakage": leaks,
-        "worst": assemble.worst(leaks, [q.target for q in asking]),
+        "worst": worst,
         "guarantees": list(known.guarantees),
+        "saturation": list(known.saturation),
+        "groups": [
+          *known.groups,
+          *(
+            group
+            for question in asking
+            if known.selected and question.target in worst
+            for group in groups.leakage(
+              setup,
+              question,
+              asked,
+              by_seed(
+                question,
+                asked,
+                found.get((leaks[worst[question.target]]["attack"], 1), {}),
+                row.name,
+                seeds,
+              ),
+            )
+          ),
+        ],
       }
     )
   results = {
@@ -192,6 +232,7 @@ def draw_up(
     "comparisons": comparisons.compare(
       listed, tables, [q.target for q in asking]
     ),
+    "rankings": ranking.rank(listed, tables, [q.target for q in asking]),
   }
   return results, saved
 
@@ -243,7 +284,7 @@ def controls(
     own = []
     for question in questions(setup, asked):
       for attack, outcomes in found.items():
-        got = _tables(question, asked, outcomes, name, 1)
+        got = collect(question, asked, outcomes, name, 1)
         if got is not None:
           own.append((question, attack, *got))
     if not own and expect == "reference":

@@ -113,7 +113,8 @@ def _attack(
   found: dict[str, dict[int, engine.Outcome]] = {}
   for q, problem in enumerate(asked):
     private = problem.target.partition(" (")[0] in setup.roles.private
-    if problem.fold != fold or not private or problem.kind == "linkage":
+    other = problem.kind == "linkage" or problem.is_shifted
+    if problem.fold != fold or not private or other:
       continue
     for attack in (
       (PUBLISHED, AWARE) if row.privatizer.is_random else (PUBLISHED,)

@@ -9,7 +9,7 @@ from configs import spar_activity
 from hybridpriv.audit import engine, problems, statistics
 from hybridpriv.data import partition
 from hybridpriv.data.dataset import DataSet
-from hybridpriv.study import comparisons, pairs, results
+from hybridpriv.study import comparisons, pairs, ranking, results
 from hybridpriv.study.setup import Setup
 
 PEOPLE, EACH = 20, 6
@@ -113,13 +113,15 @@ def _rows(*given):
       {
         "name": name,
         "training": training,
+        "embedding": name.split("/")[1].split()[0],
         "privatizer": chain,
         "selected": True,
-        "utility": [{"value": utility}],
+        "utility": [{"target": "gender", "value": utility}],
+        "leakage": [{"value": leakage, "floor": 0.1, "chance": 0.05}],
         "worst": {"person": 0},
       }
     )
-    tables[name, "utility", 0] = _table(utility)
+    tables[name, "utility", 0] = _table(utility, spread=0.02)
     tables[name, "leakage", 0] = _table(leakage, spread=0.05)
   return rows, tables
 
@@ -168,6 +170,70 @@ def test_what_no_attack_could_be_run_on_is_in_no_pair():
   }
   del rows[0]["worst"]["person"]
   assert comparisons.compare(rows, tables, ["person"]) == []
+
+
+PCA, NOISE = {"name": "project.pca", "k": 2}, {"name": "noise.isotropic"}
+
+
+def test_a_curve_begins_with_the_chain_without_its_last_member():
+  rows, _ = _rows(
+    ("simple/identity", "simple", [], 0.9, 0.9),
+    ("simple/project", "simple", [PCA], 0.9, 0.8),
+    ("simple/other", "simple", [{"name": "project.pca", "k": 3}], 0.9, 0.8),
+    ("simple/noise sigma=1", "simple", [PCA, NOISE | {"sigma": 1}], 0.8, 0.4),
+    ("simple/noise sigma=2", "simple", [PCA, NOISE | {"sigma": 2}], 0.7, 0.3),
+    ("siamese/noise sigma=1", "siamese", [PCA, NOISE | {"sigma": 1}], 0.8, 0.4),
+  )
+  found = comparisons.curves(rows, "person")
+  # The only one of siamese is no curve, and other components begin no other.
+  assert {k: [r["name"] for r in v] for k, v in found.items()} == {
+    "simple, noise grid": [
+      "simple/project",
+      "simple/noise sigma=1",
+      "simple/noise sigma=2",
+    ]
+  }
+
+
+def test_defences_are_ranked_by_utility_at_equal_leakage_worked_by_hand():
+  def grid(training, *points):
+    return [
+      (f"{training}/noise sigma={i}", training, [NOISE | {"sigma": i}], *point)
+      for i, point in enumerate(points)
+    ]
+
+  rows, tables = _rows(
+    ("simple/identity", "simple", [], 0.95, 0.90),
+    *grid("simple", (0.90, 0.60), (0.70, 0.20)),
+    *grid("siamese", (0.90, 0.40), (0.80, 0.20)),
+    *grid("equal", (0.90, 0.40), (0.80, 0.20)),
+    *grid("quiet", (0.65, 0.15), (0.60, 0.12)),
+    *grid("leaky", (0.95, 0.85), (0.90, 0.80)),
+  )
+  low, middle, high = ranking.rank(rows, tables, ["person"])
+  # The undefended feature leaks 0.9, 0.8 above the floor: a quarter is 0.3.
+  assert middle["leakage"] == pytest.approx(0.3)
+  assert [low["share"], high["share"]] == [0.1, 0.5]
+  ranked = {c["name"].split(",")[0]: c for c in middle["curves"]}
+  assert list(ranked) == ["siamese", "equal", "simple", "quiet"]
+  found = {name: c["utility"] for name, c in ranked.items()}
+  assert found == pytest.approx(
+    {"siamese": 0.85, "equal": 0.85, "simple": 0.75, "quiet": 0.65}
+  )
+  assert [c["tie"] for c in ranked.values()] == [True, True, False, False]
+  assert ranked["simple"]["difference"] == pytest.approx(-0.1)
+  assert middle["short"] == ["leaky, noise grid"]
+  # At 0.18 only what leaks less than all others is there.
+  assert [c["name"] for c in low["curves"]] == ["quiet, noise grid"]
+
+
+def test_one_defence_is_not_ranked():
+  rows, tables = _rows(
+    ("simple/identity", "simple", [], 0.95, 0.90),
+    ("simple/noise sigma=1", "simple", [NOISE | {"sigma": 1}], 0.9, 0.6),
+    ("simple/noise sigma=2", "simple", [NOISE | {"sigma": 2}], 0.8, 0.3),
+  )
+  assert ranking.rank(rows, tables, ["person"]) == []
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hybridpriv.attacks import density, neighbour
-from hybridpriv.study import auditing
+from hybridpriv.study import attacking
 
 CORRELATED = ({"factor": np.eye(2)},)
 PLAIN = ({"std": np.zeros(())},)
@@ -21,7 +21,7 @@ def _task(number, attack, law):
     names=[number],
     noise=types.SimpleNamespace(stages=()),
   )
-  return auditing.Task("rows", attack, group, [(0, 0)], 1, number)
+  return attacking.Task("rows", attack, group, [(0, 0)], 1, number)
 
 
 @pytest.fixture
@@ -38,16 +38,16 @@ def most(monkeypatch, tmp_path):
       now[0] -= 1
     return {}
 
-  monkeypatch.setattr(auditing.engine, "attack_all", attack_all)
+  monkeypatch.setattr(attacking.engine, "attack_all", attack_all)
   monkeypatch.setattr(
-    auditing, "_digest", lambda task, *_: str(task.num_queries)
+    attacking, "_digest", lambda task, *_: str(task.num_queries)
   )
   setup = types.SimpleNamespace(
     folder=tmp_path, config={"seed": 0, "audit": {"draws": 1}}
   )
 
   def run(tasks):
-    auditing.run_all(setup, tasks, [])
+    attacking.run_all(setup, tasks, [])
     return seen[0]
 
   return run

@@ -1,0 +1,97 @@
+"""Defences ranked where they leak the same."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hybridpriv.audit import statistics
+from hybridpriv.study import comparisons
+
+# What may leak: shares of what the undefended feature leaks above its floor.
+_SHARES = (0.1, 0.25, 0.5)
+
+
+def rank(
+  rows: Sequence[Mapping[str, Any]],
+  tables: Mapping[tuple[str, str, int], statistics.Table],
+  targets: Sequence[str],
+) -> list[dict[str, Any]]:
+  """Rank curves of defences by utility at equal worst leakage.
+
+  Each is compared with the most useful one; a difference that may be none is a
+  tie with it.
+
+  Args:
+    rows: all defences, the undefended feature first.
+    tables: the scores behind them, by (row, "utility" or "leakage", number).
+    targets: whose leakage.
+
+  Returns:
+    By target and leakage: "target", "desired", "leakage", "share", "curves"
+    (each "name", "utility", and its "difference", "low", "high" and "tie" to
+    the first), and "short": names of those that leak more at any strength.
+  """
+  undefended, found = rows[0], []
+  for target in targets:
+    lines = comparisons.curves(rows, target)
+    if (
+      len(lines) < 2
+      or target not in undefended["worst"]
+      or not undefended["utility"]
+    ):
+      continue
+    worst = undefended["leakage"][undefended["worst"][target]]
+    floor = max(worst["floor"], worst["chance"])
+    for share in _SHARES:
+      at = floor + share * (worst["value"] - floor)
+      if at > floor:
+        found.append(_at(undefended, tables, lines, target, at, share))
+  return found
+
+
+def _at(
+  undefended: Mapping[str, Any],
+  tables: Mapping[tuple[str, str, int], statistics.Table],
+  lines: Mapping[str, Sequence[Mapping[str, Any]]],
+  target: str,
+  at: float,
+  share: float,
+) -> dict[str, Any]:
+  """Rank all curves at one leakage."""
+  given = {
+    name: tuple(
+      comparisons.points(tables, own, kind, target)
+      for kind in ("leakage", "utility")
+    )
+    for name, own in lines.items()
+  }
+  able = {
+    name: statistics.utility_at(*tables_of, at)
+    for name, tables_of in given.items()
+    if min(map(statistics.value, tables_of[0])) <= at
+  }
+  order = sorted(able, key=lambda name: -able[name])
+  ranked = []
+  for name in order:
+    difference, low, high = 0.0, 0.0, 0.0
+    if name != order[0]:
+      difference, low, high = statistics.at_equal_leakage(
+        *given[name], *given[order[0]], at
+      )
+    ranked.append(
+      {
+        "name": name,
+        "utility": able[name],
+        "difference": difference,
+        "low": low,
+        "high": high,
+        "tie": bool(low <= 0 <= high),
+      }
+    )
+  return {
+    "target": target,
+    "desired": undefended["utility"][0]["target"],
+    "leakage": at,
+    "share": share,
+    "curves": ranked,
+    "short": [name for name in lines if name not in able],
+  }
