@@ -214,7 +214,7 @@ def pac(*, budget: float) -> privatizer.Privatizer:
   population of covariance S. N has the eigenvectors of S; of an eigenvalue l
   it makes (sqrt(l^2 + 2 u l) - l) / 2, with the one u that spends the budget.
   For small budgets these are sqrt(l) sum(sqrt(l)) / (2 budget), the published
-  noise, which is a little louder. The state is `{"factor": [k k]}`, a root of
+  noise, which is louder. The state is `{"factor": [k k]}`, a root of
   N: budgets stack and vmap. There is no budget without noise: the larger it
   is, the less there is.
 

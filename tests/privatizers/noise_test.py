@@ -347,6 +347,37 @@ def test_learned_levels_stack_and_vmap(key, toy):
   np.testing.assert_allclose(drawn[1], alone, rtol=1e-5, atol=1e-5)
 
 
+def test_learned_levels_are_in_units_of_the_code(key, toy, linear):
+  own, context = toy(num=300)
+  weights = np.asarray(context["cloud"].args[0])
+  larger = {
+    **context,
+    "features": 16 * own.features,
+    "cloud": linear(weights / 16),
+  }
+  one, other = (
+    noise.learned(weight=0.1, num_steps=60).fit(key, known)
+    for known in (context, larger)
+  )
+  for name in ("std", "shift"):
+    np.testing.assert_allclose(other[name], 16 * one[name], rtol=0.01)
+
+
+def test_every_step_draws_noise_and_samples_afresh(key, monkeypatch, toy):
+  _, context = toy(num=300)
+  step, seen = learning._step, []
+
+  def spy(params, slow, step_key, cloud, codes, labels, now):
+    seen.append(
+      (np.asarray(jax.random.key_data(step_key)).tobytes(), codes.tobytes())
+    )
+    return step(params, slow, step_key, cloud, codes, labels, now)
+
+  monkeypatch.setattr(learning, "_step", spy)
+  noise.learned(weight=0.1, num_steps=9).fit(key, context)
+  assert [len(set(own)) for own in zip(*seen, strict=True)] == [9, 9]
+
+
 def test_unknown_labels_teach_nothing(key, linear):
   """Nor does a wrong class in their place."""
   rng = np.random.default_rng(0)
