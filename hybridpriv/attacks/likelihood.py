@@ -128,21 +128,22 @@ def _whiten(codes: jax.Array, root: jax.Array) -> jax.Array:
 
 
 def _noise_covariance(victim: attack_lib.Victim) -> jax.Array:
-  """Covariance of the (averaged) noise: [] when isotropic, else [d, d]."""
+  """Covariance of the (averaged) noise.
+
+  Returns:
+    [] when isotropic, [d] when each component has a level of its own, [d, d]
+    when components are correlated.
+  """
   law = jax.tree.map(lambda x: x[victim.which], victim.law)
-  total = jnp.zeros([])
+  total, levels = jnp.zeros([]), jnp.zeros([])
   for state in law:
     if "factor" in state:
-      factor = state["factor"]
-      if total.ndim == 0:
-        total = total * jnp.eye(factor.shape[0])
-      total = total + jnp.matmul(
-        factor, factor.T, precision=jax.lax.Precision.HIGHEST
-      )
-    elif "std" not in state:
-      continue  # it adds nothing
-    elif total.ndim == 0:
-      total = total + state["std"] ** 2
-    else:
-      total = total + state["std"] ** 2 * jnp.eye(total.shape[0])
+      total = total + product(state["factor"], state["factor"].T)
+    elif "std" in state:  # others add nothing
+      std = state["std"]
+      levels = levels + (jnp.ravel(std) if std.ndim else std) ** 2
+  if total.ndim:
+    total = total + jnp.diag(jnp.broadcast_to(levels, total.shape[:1]))
+  else:
+    total = levels
   return total / victim.num_queries

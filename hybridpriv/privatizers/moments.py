@@ -38,7 +38,7 @@ def features_of(context: Mapping[str, Any]) -> Any:
 
 def offset(features: Any) -> np.ndarray:
   """Compute the mean `[D]` of the first chunk, float32."""
-  chunk, num_rows = next(_chunks(features))
+  chunk, num_rows = next(chunks(features))
   total = np.sum(chunk[:num_rows], axis=0, dtype=np.float64)
   return np.asarray(total / num_rows, np.float32)
 
@@ -47,7 +47,7 @@ def mean_variance(features: Any) -> float:
   """Compute the variance of a component, averaged over components."""
   shift = offset(features)
   first, second = np.zeros(shift.size), 0.0
-  for chunk, num_rows in _chunks(features):
+  for chunk, num_rows in chunks(features):
     block_first, block_second = _block_sums(chunk, num_rows, shift)
     first += np.asarray(block_first)
     second += np.sum(np.asarray(block_second), dtype=np.float64)
@@ -60,7 +60,7 @@ def mean(features: Any) -> np.ndarray:
   """Compute the mean `[D]`, float64."""
   shift = offset(features)
   total = np.zeros(shift.size)
-  for chunk, num_rows in _chunks(features):
+  for chunk, num_rows in chunks(features):
     total += np.asarray(_block_sums(chunk, num_rows, shift)[0])
   return shift + total / features.shape[0]
 
@@ -69,7 +69,7 @@ def covariance(features: Any) -> np.ndarray:
   """Compute the covariance `[D D]`, float64, in one pass."""
   shift = offset(features)
   first, second = np.zeros(shift.size), np.zeros((shift.size, shift.size))
-  for chunk, num_rows in _chunks(features):
+  for chunk, num_rows in chunks(features):
     block_first, block_second = _block_products(chunk, num_rows, shift)
     first += np.asarray(block_first)
     second += np.asarray(block_second)
@@ -89,15 +89,25 @@ def covariance_times(
   """
   centre, basis = centre.astype(np.float32), basis.astype(np.float32)
   total = np.zeros(basis.shape)
-  for chunk, num_rows in _chunks(features):
+  for chunk, num_rows in chunks(features):
     total += np.asarray(_block_times(chunk, num_rows, centre, basis))
   return total / (features.shape[0] - 1)
 
 
-def _chunks(features: Any) -> Iterator[tuple[np.ndarray, int]]:
-  """Yield float32 chunks `[rows D]` of one shape and their number of rows."""
+def chunks(
+  features: Any, most: int = _CHUNK_VALUES
+) -> Iterator[tuple[np.ndarray, int]]:
+  """Yield float32 chunks `[rows D]` of one shape and their number of rows.
+
+  Args:
+    features: `[n ...]`.
+    most: rows of a chunk, where what is computed of one needs memory.
+
+  Raises:
+    ValueError: a feature is not finite.
+  """
   count, size = features.shape[0], math.prod(features.shape[1:])
-  rows = min(count, max(1, _CHUNK_VALUES // max(size, 1)))
+  rows = min(count, most, max(1, _CHUNK_VALUES // max(size, 1)))
   for start in range(0, count, rows):
     part = np.asarray(features[start : start + rows], np.float32)
     part = part.reshape((part.shape[0], size))
@@ -128,14 +138,15 @@ def _block_sums(chunk, num_rows, shift):
 @jax.jit
 def _block_products(chunk, num_rows, shift):
   centred = _centred(chunk, num_rows, shift)
-  return jnp.sum(centred, axis=0), _dot(centred.T, centred)
+  return jnp.sum(centred, axis=0), dot(centred.T, centred)
 
 
 @jax.jit
 def _block_times(chunk, num_rows, centre, basis):
   centred = _centred(chunk, num_rows, centre)
-  return _dot(centred.T, _dot(centred, basis))
+  return dot(centred.T, dot(centred, basis))
 
 
-def _dot(left: jax.Array, right: jax.Array) -> jax.Array:
+def dot(left: jax.Array, right: jax.Array) -> jax.Array:
+  """Multiply matrices in full float32 precision."""
   return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)

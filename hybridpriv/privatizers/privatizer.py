@@ -5,12 +5,15 @@ else, so that states of a grid can be stacked and vmapped, and saved as they
 are.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+
+from hybridpriv.privatizers import context as context_lib
 
 State = Any  # a tree of arrays
 
@@ -22,8 +25,8 @@ class Privatizer(NamedTuple):
     name: module and function, as in "project.pca"; a chain joins its members'.
     fit: `(key, context) -> state`. `context["features"]` holds the clean
       features of task-train, `[n ...]`: an array, or anything with shape and
-      slices, read in chunks. Where needed there are "labels", "client" and
-      "cloud" too.
+      slices, read in chunks. Where needed there are "labels", "desired" (the
+      names of those the cloud answers) and "cloud" too, which `context` reads.
     encode: `(state, key, feature [b ...]) -> code`, on the device.
     decode: `(state, code) -> feature [b ...]`, in the cloud.
     radius: `(state, r) -> r'`, a bound of the L2 norm of a code whose feature
@@ -44,11 +47,12 @@ class Privatizer(NamedTuple):
 def chain(*stages: Privatizer) -> Privatizer:
   """Compose privatizers; the first is the first on the device.
 
-  Each member is fitted on the features as encoded by those before it. The
-  state is the tuple of the members' states; chains among the members are
-  taken apart. A member's subkey is folded by its place counted from the end,
-  so that a suffix of a chain draws the noise that the whole chain draws. The
-  empty chain is the identity.
+  Each member is fitted on the features as encoded by those before it, and to
+  a cloud half that decodes what these encoded (`behind`). The state is the
+  tuple of the members' states; chains among the members are taken apart. A
+  member's subkey is folded by its place counted from the end, so that a suffix
+  of a chain draws the noise that the whole chain draws. The empty chain is the
+  identity.
 
   Guarantee: none by itself; `radius` folds the members' bounds.
 
@@ -71,6 +75,9 @@ def chain(*stages: Privatizer) -> Privatizer:
     for stage, subkey in zip(members, subkeys(key), strict=True):
       fit_key, encode_key = jax.random.split(subkey)
       states.append(stage.fit(fit_key, context))
+      if "cloud" in context:
+        cloud = behind(stage, states[-1], context_lib.cloud(context))
+        context = {**context, "cloud": cloud}
       if "features" in context:
         encoded = _Encoded(stage, states[-1], encode_key, context["features"])
         context = {**context, "features": encoded}
@@ -100,6 +107,35 @@ def chain(*stages: Privatizer) -> Privatizer:
     is_random=any(stage.is_random for stage in members),
     stages=members,
   )
+
+
+def behind(stage: Privatizer, state: State, cloud: Any) -> Any:
+  """Return the cloud half as it answers the codes of a fitted member.
+
+  Args:
+    stage: the member.
+    state: as fitted.
+    cloud: a `jax.tree_util.Partial` from features to answers.
+
+  Returns:
+    The same from codes of the member. Members whose code is equal give
+    functions that are equal, and programs that take them compile once.
+  """
+  decoded = _Decoded(_code(stage.decode), stage.decode)
+  return jax.tree_util.Partial(decoded, state, cloud)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Decoded:
+  """A function that decodes, then asks; equal where what it runs is equal."""
+
+  code: Hashable
+  decode: Callable[[State, jax.Array], jax.Array] = dataclasses.field(
+    compare=False
+  )
+
+  def __call__(self, state: State, cloud: Any, code: jax.Array) -> Any:
+    return cloud(self.decode(state, code))
 
 
 def program(privatizer: Privatizer) -> Hashable:

@@ -6,6 +6,7 @@ All choices here are made on task-validation people: a privatizer with a grid
 """
 
 import dataclasses
+import functools
 import json
 import pathlib
 from collections.abc import Mapping
@@ -127,6 +128,29 @@ def answer(
   return parts
 
 
+def cloud(system: System) -> Any:
+  """Return the cloud half as privatizers are fitted to it.
+
+  Returns:
+    A `jax.tree_util.Partial` from features [b, ...] to {desired label: logits
+    [b, classes]}. Those of all systems of one kind share compiled programs.
+  """
+  _, variables = staged.split_variables(
+    system.variables, system.network, system.cut
+  )
+  run = _answers(system.network, system.cut, system.answers)
+  return jax.tree_util.Partial(run, variables)
+
+
+@functools.cache
+def _answers(network: Any, cut: str, answers: Any) -> Any:
+  def run(variables: Any, x: jax.Array) -> dict[str, jax.Array]:
+    logits = network.apply(variables, x, train=False, after=cut)[0]
+    return step_lib.split_logits(logits, answers)
+
+  return run
+
+
 def run(setup: Setup, writer: metrics.Writer) -> None:
   """Fit everything; write `privatizers/rows.json` when all is done."""
   out = setup.folder / "privatizers" / "rows.json"
@@ -196,25 +220,25 @@ def _fit(
     asked = [judging.samples(setup, fold, p) for p in ("validation", "test")]
     person = setup.data.person
     index = index[~np.isin(person[index], person[np.concatenate(asked)])]
-  labels = {k: v[index] for k, v in setup.data.labels.items()}
-  context = {"features": system.features(index)}
   fitted: dict[str, Any] = {}
-  encoded: dict[str, np.ndarray] = {"": context["features"]}
+  contexts = {"": _context(setup, system, index)}
   root = key(setup, fold, seed, f"fit {rows[0].training}")
   for row in rows:
     before = ""
     names = member_names(row)
     for name, stage in zip(names, row.privatizer.stages, strict=True):
+      known = contexts[before]
       if name not in fitted:
         own = state_lib.stream(root, name)
-        fitted[name] = stage.fit(
-          own, {"features": encoded[before], "labels": labels}
-        )
-      if name not in encoded and name != names[-1]:
+        fitted[name] = stage.fit(own, known)
+      if name not in contexts and name != names[-1]:
         noise = state_lib.stream(root, name + " encode")
-        encoded[name] = np.asarray(
-          stage.encode(fitted[name], noise, jnp.asarray(encoded[before]))
-        )
+        code = stage.encode(fitted[name], noise, jnp.asarray(known["features"]))
+        contexts[name] = {
+          **known,
+          "features": np.asarray(code),
+          "cloud": privatizer_lib.behind(stage, fitted[name], known["cloud"]),
+        }
       before = name
   arrays = {
     f"{name}/{k}": np.asarray(v)
@@ -222,6 +246,22 @@ def _fit(
     for k, v in law.items()
   }
   workdir.write_arrays(path, arrays)
+
+
+def _context(setup: Setup, system: System, index: np.ndarray) -> dict[str, Any]:
+  """Gather what privatizers are fitted to, on the samples at `index`.
+
+  Labels that are unforeseen are none of it. Where the answer is an embedding
+  no label is desired in the sense of classes.
+  """
+  roles = setup.roles
+  names = (*roles.desired, *roles.private)
+  return {
+    "features": system.features(index),
+    "labels": {name: setup.data.labels[name][index] for name in names},
+    "desired": () if judging.verifies(setup) else roles.desired,
+    "cloud": cloud(system),
+  }
 
 
 def read_law(setup: Setup, fold: int, seed: int, row: build.Row) -> Any:

@@ -94,17 +94,29 @@ def _ranks(
   drawn: Sequence[np.ndarray], clean: np.ndarray, law: Any, person: np.ndarray
 ) -> dict[str, np.ndarray]:
   """Rank by likelihood: by distance once the noise is made isotropic."""
-  std = float(np.sqrt(sum(float(s["std"]) ** 2 for s in law if "std" in s)))
+  drawn = [code.reshape((len(code), -1)) for code in drawn]
+  clean = clean.reshape((len(clean), -1))
+  # One level for all components, or one each.
+  levels = np.zeros(1)
+  for state in law:
+    levels = levels + np.square(np.ravel(state.get("std", 0.0)).astype("f8"))
+  std = 1.0
   if any("factor" in state for state in law):
-    size = clean[0].size
-    covariance = np.eye(size) * std**2
+    covariance = np.diag(np.broadcast_to(levels, clean.shape[1:]))
     for state in law:
       if "factor" in state:
-        covariance += np.asarray(state["factor"] @ state["factor"].T)
+        covariance = covariance + np.asarray(
+          state["factor"] @ state["factor"].T
+        )
     values, vectors = np.linalg.eigh(covariance)
     values = np.maximum(values, 1e-9 * max(values.max(), 1e-30))
     root = (vectors / np.sqrt(values)) @ vectors.T
-    drawn, clean, std = [code @ root for code in drawn], clean @ root, 1.0
+    drawn, clean = [code @ root for code in drawn], clean @ root
+  elif len(levels) > 1 and levels.any():
+    root = 1 / np.sqrt(np.maximum(levels, 1e-9 * levels.max()))
+    drawn, clean = [code * root for code in drawn], clean * root
+  else:
+    std = float(np.sqrt(levels[0]))
   return {
     "rank.image": np.stack([rank.by_distance(code, clean) for code in drawn]),
     "rank.person": np.stack(

@@ -18,10 +18,21 @@ ASKED = (CODES[:5] + RNG.normal(size=(5, 3))).astype("f4")
 
 ISOTROPIC = noise.isotropic(sigma=1.0), {"std": jnp.asarray([0.7])}
 COVARIANCE = noise.covariance(scale=1.0), {"factor": jnp.asarray(FACTOR)[None]}
+LEVELS = np.asarray([0.3, 1.0, 4.0], "f4")
+LEARNED = (
+  noise.learned(weight=1.0),
+  {"std": jnp.asarray(LEVELS)[None], "shift": jnp.ones((1, 3))},
+)
 LAWS = {
   "none": ((), np.zeros((3, 3)), 1),
   "isotropic": ((ISOTROPIC,), 0.49 * np.eye(3), 4),
   "covariance": ((COVARIANCE,), FACTOR @ FACTOR.T, 1),
+  "levels": ((LEARNED, ISOTROPIC), np.diag(LEVELS**2 + 0.49), 2),
+  "levels and covariance": (
+    (LEARNED, COVARIANCE),
+    FACTOR @ FACTOR.T + np.diag(LEVELS**2),
+    1,
+  ),
   "both": (
     (ISOTROPIC, COVARIANCE, ISOTROPIC),
     FACTOR @ FACTOR.T + 0.98 * np.eye(3),

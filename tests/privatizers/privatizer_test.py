@@ -11,6 +11,7 @@ from hybridpriv.privatizers import (
   noise,
   privatizer,
   project,
+  prune,
   quantize,
 )
 
@@ -19,6 +20,26 @@ def features(num=60, seed=0):
   rng = np.random.default_rng(seed)
   mix = rng.normal(size=(12, 12))
   return (1 + rng.normal(size=(num, 12)) @ mix).astype("f4").reshape(-1, 2, 6)
+
+
+def ask(weights, feature):
+  flat = feature.reshape((feature.shape[0], -1))
+  return {"answer": flat @ weights}
+
+
+def context(feature, seed=0):
+  """All that a privatizer may be fitted to."""
+  rng = np.random.default_rng(seed)
+  weights = jnp.asarray(rng.normal(size=(12, 3)), jnp.float32)
+  return {
+    "features": feature,
+    "labels": {
+      "answer": rng.integers(3, size=len(feature)),
+      "secret": rng.integers(2, size=len(feature)),
+    },
+    "desired": ("answer",),
+    "cloud": jax.tree_util.Partial(ask, weights),
+  }
 
 
 def members():
@@ -40,7 +61,17 @@ ATOMS = {
   "ball": clip.unit_ball(clip_norm=1.5),
   "integers": quantize.toward_zero(levels=8),
   "discrete": noise.discrete(sigma=2.0),
+  "active": project.active_subspace(k=2),
+  "pruned": prune.channels(drop=0.5, private="secret"),
+  "learned": noise.learned(weight=0.1, num_steps=20),
+  "budget": noise.pac(budget=1.0),
   "chain": privatizer.chain(*members()),
+  "fitted chain": privatizer.chain(
+    prune.channels(drop=0.3, private="secret"),
+    project.active_subspace(k=3),
+    noise.learned(weight=0.1, num_steps=20),
+    noise.pac(budget=1.0),
+  ),
   "empty": privatizer.chain(),
 }
 each_privatizer = pytest.mark.parametrize("name", ATOMS)
@@ -49,7 +80,7 @@ each_privatizer = pytest.mark.parametrize("name", ATOMS)
 @each_privatizer
 def test_decode_restores_the_shape_of_the_feature(key, name):
   feature = features()
-  state = ATOMS[name].fit(key, {"features": feature})
+  state = ATOMS[name].fit(key, context(feature))
   code = jax.jit(ATOMS[name].encode)(state, key, feature[:5])
   assert code.dtype == jnp.float32
   assert ATOMS[name].decode(state, code).shape == (5, 2, 6)
@@ -58,7 +89,7 @@ def test_decode_restores_the_shape_of_the_feature(key, name):
 @each_privatizer
 def test_states_are_arrays_that_survive_a_file(key, name):
   feature = features()
-  state = ATOMS[name].fit(key, {"features": feature})
+  state = ATOMS[name].fit(key, context(feature))
   leaves, tree = jax.tree.flatten(state)
   assert all(isinstance(leaf, jax.Array) for leaf in leaves)
   file = io.BytesIO()
@@ -76,8 +107,8 @@ def test_states_are_arrays_that_survive_a_file(key, name):
 def test_stacked_states_vmap(key, name):
   feature = features()
   parts = [
-    ATOMS[name].fit(key, {"features": part})
-    for part in (feature[:30], feature[30:])
+    ATOMS[name].fit(key, context(part, seed))
+    for seed, part in enumerate((feature[:30], feature[30:]))
   ]
   stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
   keys = jax.random.split(key, 2)
@@ -92,7 +123,7 @@ def test_stacked_states_vmap(key, name):
 def test_prefix_then_suffix_is_the_whole(key, name):
   whole = ATOMS[name]
   feature = features()
-  state = whole.fit(key, {"features": feature})
+  state = whole.fit(key, context(feature))
   prefix, suffix = privatizer.split_random(whole)
   first, second = privatizer.split_state(whole, state)
   assert not prefix.is_random
@@ -126,6 +157,67 @@ def test_a_chain_fits_member_after_member_on_encoded_features(key):
   found = state[3]["factor"] @ state[3]["factor"].T
   np.testing.assert_allclose(found, spread, atol=0.5 * spread.max())
   assert np.trace(found) == pytest.approx(np.trace(spread), rel=0.5)
+
+
+def test_a_member_is_fitted_to_the_cloud_behind_those_before_it(key):
+  """Which decode in their order: the answers to a code are those to it."""
+  seen = {}
+
+  def spy(name):
+    def fit(key, known):
+      seen[name] = known
+      return {}
+
+    return identity.identity()._replace(fit=fit)
+
+  feature = features()
+  stages = (
+    spy("first"),
+    project.pca(k=5),
+    spy("second"),
+    clip.unit_ball(clip_norm=9.0),
+    spy("third"),
+  )
+  chained = privatizer.chain(*stages)
+  known = context(feature)
+  state = chained.fit(key, known)
+  code, restored = feature, feature
+  for name, end in (("first", 1), ("second", 3), ("third", 5)):
+    prefix = privatizer.chain(*stages[:end])
+    code = prefix.encode(state[:end], key, feature)
+    restored = prefix.decode(state[:end], code)
+    np.testing.assert_allclose(
+      seen[name]["cloud"](code)["answer"],
+      known["cloud"](restored)["answer"],
+      atol=1e-4,
+    )
+    assert seen[name]["labels"] is known["labels"]
+    np.testing.assert_allclose(seen[name]["features"][:9], code[:9], atol=1e-5)
+  assert code.shape == (60, 5)
+
+
+def test_clouds_behind_members_of_one_kind_share_a_program(key):
+  traced = []
+
+  @jax.jit
+  def answers(cloud, code):
+    traced.append(1)
+    return cloud(code)
+
+  feature = features()
+  for seed, bound in enumerate((1.0, 2.0)):
+    stage = clip.unit_ball(clip_norm=bound)  # its decode is a new function
+    known = context(feature, seed)
+    state = stage.fit(key, known)
+    cloud = privatizer.behind(stage, state, known["cloud"])
+    code = stage.encode(state, key, feature)
+    expected = known["cloud"](stage.decode(state, code))["answer"]
+    found = answers(cloud, code)["answer"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+  assert len(traced) == 1
+  other = quantize.toward_zero(levels=3)
+  answers(privatizer.behind(other, other.fit(key, {}), known["cloud"]), code)
+  assert len(traced) == 2
 
 
 def test_members_of_a_chain_draw_different_noise(key):
