@@ -16,6 +16,7 @@ SHIFTED = "person (auxiliary: answer "
 @pytest.fixture(scope="module")
 def audited(of_pictures, quiet, tmp_path_factory):
   config = of_pictures(
+    partition={"fractions": (0.3, 0.1, 0.2, 0.4)},
     trainings={
       "simple": {"siamese": {"weight": 0.0}},
       "siamese": {"siamese": {"weight": 1.0}},
@@ -29,7 +30,7 @@ def audited(of_pictures, quiet, tmp_path_factory):
           "weight_decay": 0.001,
           "max_steps": 100,
         },
-        "habit": {"function": "habit.frozen_mlp", "max_steps": 50},
+        "frozen_mlp": {"function": "habit.frozen_mlp", "max_steps": 50},
       },
       "shift": "answer",
       "saturation": {"shares": (0.25, 0.5), "widths": (4,)},
@@ -54,8 +55,10 @@ def test_the_results_follow_the_schema(results, repository):
   jsonschema.validate(results, json.loads((repository / SCHEMA).read_text()))
   # What is read is written again as it was.
   again = results_lib.to_json(results_lib.from_json(results))
-  for name in ("rows", "rankings"):
-    assert again[name] == results[name]
+  assert again["rankings"] == results["rankings"]
+  for own, row in zip(again["rows"], results["rows"], strict=True):
+    for name in ("groups", "saturation"):
+      assert own[name] == row[name]
 
 
 def test_an_attacker_with_other_data_is_a_target_of_its_own(results):
