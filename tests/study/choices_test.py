@@ -51,6 +51,18 @@ def test_where_every_weight_costs_too_much_the_most_useful_is_chosen(config):
   assert "none did" in found["rule"]
 
 
+def test_noise_in_the_loop_is_judged_against_the_same_noise(config):
+  config["trainings"]["noisy"] = {
+    "siamese": {"weight": (0.0, 1.0, 10.0)},
+    "privatizer": "project",
+  }
+  values = [[0.9], [0.9], [0.9], [0.9], [0.7], [0.695], [0.6]]
+  found = _choose(config, "noisy", values)
+  assert found["knobs"]["siamese/weight"] == 1
+  assert "70.0 % of the first trial with project between" in found["rule"]
+  assert "between" not in _choose(config, "siamese", values)["rule"]
+
+
 def test_a_negative_weight_is_as_strong_as_its_size(config):
   config["trainings"]["siamese"] = {"siamese": {"weight": (-0.1, -1.0)}}
   found = _choose(config, "siamese", [[0.9], [0.9], [0.9]])
