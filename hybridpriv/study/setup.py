@@ -63,7 +63,6 @@ def trials(config: Mapping[str, Any]) -> list[Trial]:
     ValueError: for a training that sets something else, one with a privatizer
       that is not there, or an order that hides the reference.
   """
-  _check_order(config)
   found = []
   for training, entry in config["trainings"].items():
     between(config, training)  # it must be there
@@ -71,7 +70,7 @@ def trials(config: Mapping[str, Any]) -> list[Trial]:
     for term, knobs in entry.items():
       if term == _PRIVATIZER:
         continue
-      if not isinstance(knobs, Mapping):
+      if not hasattr(knobs, "items"):
         raise ValueError(
           f"config.trainings.{training} sets {term!r} to {knobs!r}: expected a"
           f" term of the objective with its knobs, or {_PRIVATIZER!r}"
@@ -80,6 +79,7 @@ def trials(config: Mapping[str, Any]) -> list[Trial]:
         grid[f"{term}/{knob}"] = v if isinstance(v, (tuple, list)) else (v,)
     for values in itertools.product(*grid.values()):
       found.append(Trial(training, tuple(zip(grid, values, strict=True))))
+  _check_order(config)
   return found
 
 
@@ -116,8 +116,8 @@ def _check_order(config: Mapping[str, Any]) -> None:
   def undefended(entry: Mapping[str, Any]) -> bool:
     weights = [
       value
-      for knobs in entry.values()
-      if isinstance(knobs, Mapping)
+      for term, knobs in entry.items()
+      if term != _PRIVATIZER
       for value in np.ravel(knobs.get("weight", ()))
     ]
     return not any(weights) and not entry.get(_PRIVATIZER)
