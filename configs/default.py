@@ -77,14 +77,17 @@ def get_config() -> config_dict.ConfigDict:
     "labels": "labels/{desired}",
     "margin": "knobs/siamese/margin",
   }
-  # Adversaries inside the fine-tuning: name -> label, input ("feature"), hidden
-  # (units of its layers), optimizer. A term with `player` set to that name is
-  # theirs; a defender's term may read "<name>/logits".
+  # Adversaries inside the fine-tuning: name -> label that it names, or size (in
+  # pixels a side, or samples of a signal) of the inputs that it restores; input
+  # ("feature", or "code" behind the noise), hidden (units of its layers),
+  # optimizer. A term with `player` set to that name is theirs; a defender's
+  # term may read "<name>/logits", or "<name>/restored" and "inputs/<size>".
   c.players = config_dict.ConfigDict()
 
   # Fine-tunings of the base network: knobs of the objective, grids are trials.
   # The first one is the reference of the choice (see `in_order`). Where there
   # are several desired labels, a knob is that of the term for each of them.
+  # Beside knobs, `privatizer` is that of train.privatizer for one training.
   c.trainings = config_dict.ConfigDict(sort_keys=False)
   c.trainings.simple = {"siamese": {"weight": 0.0}}
   c.trainings.siamese = {
@@ -99,6 +102,9 @@ def get_config() -> config_dict.ConfigDict:
   c.train.groups = ""  # a label: fine-tune on pairs of samples that share it
   c.train.tolerance = 0.01  # balanced utility that a trial may cost
   c.train.margin_unit = "median"  # of the base network's distances; or "raw"
+  # Between the halves in fine-tuning, with fresh noise at every step: an entry
+  # of privatizers with a value for each of its grids, as "noise sigma=0.5".
+  c.train.privatizer = ""
   c.train.retune_cloud = False  # tune the cloud half on decoded codes
   c.train.log_every = 50  # steps
   c.train.evaluate_every = 500  # steps

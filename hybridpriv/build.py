@@ -21,7 +21,7 @@ from hybridpriv.data import dataset, partition, sources
 from hybridpriv.networks import heads
 from hybridpriv.privatizers import privatizer as privatizer_lib
 from hybridpriv.train import augment as augment_lib
-from hybridpriv.train import objective, optim
+from hybridpriv.train import objective, optim, thumbnails
 from hybridpriv.train import step as step_lib
 
 Config = Mapping[str, Any]
@@ -293,14 +293,22 @@ def monitors(config: Config) -> list[step_lib.Monitor]:
 def players(
   config: Config, data_set: dataset.DataSet
 ) -> tuple[list[step_lib.Player], dict[str, Any]]:
-  """Build the adversaries inside the training, and their optimizers."""
+  """Build those who name a label or restore inputs, and their optimizers."""
   built, optimizers = [], {}
   for name, entry in config["players"].items():
-    head = heads.Mlp(
-      hidden=tuple(entry["hidden"]),
-      num_classes=len(data_set.classes[entry["label"]]),
-    )
-    built.append(step_lib.Player(name, head, entry["input"]))
+    hidden, label = tuple(entry["hidden"]), entry.get("label")
+    if ("size" in entry) == (label in data_set.classes):
+      raise ValueError(
+        f"config.players.{name} has {dict(entry)}: give it a size to restore,"
+        f" or a label to name, one of {', '.join(data_set.classes)}"
+      )
+    if "size" in entry:
+      full = tuple(config["input_shape"]) or data_set.inputs.shape[1:]
+      shape = thumbnails.shape(full, entry["size"])
+      head, output = heads.Restorer(hidden, shape), "restored"
+    else:
+      head, output = heads.Mlp(hidden, len(data_set.classes[label])), "logits"
+    built.append(step_lib.Player(name, head, entry["input"], output))
     steps = config["train"]["finetune"]["steps"]
     optimizers[name] = optimizer(entry["optimizer"], steps)
   return built, optimizers

@@ -203,6 +203,35 @@ def test_a_ramp_grows_linearly_to_one(config):
   assert "siamese/ramp_steps" not in knobs
 
 
+PLAYER = {"input": "feature", "hidden": (8,), "optimizer": {}}
+
+
+@pytest.mark.parametrize(
+  "entry", [{}, {"label": "height"}, {"label": "person", "size": 8}]
+)
+def test_an_adversary_names_one_label_or_restores(config, entry):
+  config["players"] = {"spy": {**PLAYER, **entry}}
+  data = build.load_data(config)
+  with pytest.raises(
+    ValueError, match=r"config\.players\.spy has .*size.*label.*person"
+  ):
+    build.players(config, data)
+
+
+def test_an_adversary_that_restores_has_the_shape_of_its_target(config):
+  optimizer = {"name": "adam", "learning_rate": 0.01}
+  entry = {**PLAYER, "size": 20, "optimizer": optimizer}
+  config["players"] = {"artist": entry}
+  data = build.load_data(config)
+  (artist,), optimizers = build.players(config, data)
+  # The network takes windows of 200 samples of 6 channels.
+  assert artist.network.shape == (20, 6)
+  assert (artist.output, list(optimizers)) == ("restored", ["artist"])
+  config["players"]["artist"]["size"] = 300
+  with pytest.raises(ValueError, match="'inputs/300' is asked .*200 at most"):
+    build.players(config, data)
+
+
 def test_attacks_are_named_by_family_and_entry(config):
   entries = {"wide": {"function": "attribute.mlp", "width": 9}}
   attack = build.build_attacks(entries, "config.audit.attacks")[0]

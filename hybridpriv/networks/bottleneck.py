@@ -1,4 +1,4 @@
-"""A network with a narrow waist: the private feature of DPFE.
+"""A network with a narrow waist: the private feature of DPFE, and of a VIB.
 
 Two stages are put into a staged network: `private` leaves k values of a
 feature, standardised, and `restore` makes a feature of them again.  Cut after
@@ -31,11 +31,14 @@ class Bottleneck(staged.Staged, kw_only=True):
     inner: the network; its logits and compute type are those given here.
     after: its stage whose output becomes narrow.
     k: number of values of the private feature.
+    held: whether `private` standardises by the statistics it starts with, and
+      not by those of the batch, so that training may shrink the values.
   """
 
   inner: Any  # staged; a Linen module is hashable in a way types miss
   after: str
   k: int = 10
+  held: bool = False
 
   def __post_init__(self) -> None:
     names = self.inner.stage_names()
@@ -59,7 +62,8 @@ class Bottleneck(staged.Staged, kw_only=True):
   def stage(self, name: str, x: jax.Array, *, train: bool) -> jax.Array:
     """Run one stage on `x [b ...]`, or `[b k]` after `private`."""
     if name == PRIVATE:
-      return _Private(self.k, self.dtype, name=_NAME)(x, train=train)
+      private = _Private(self.k, self.dtype, name=_NAME)
+      return private(x, train=train and not self.held)
     if name == RESTORE:
       return _Restore(self._shape(), self.dtype, name=_NAME)(x)
     # A copy without parent creates its layers in the scope of this stage.
@@ -152,24 +156,75 @@ def dpfe(
     Osia et al., arXiv 1802.03151 (DPFE), as coded by its authors; there the
     network is another one, and k is 10.
   """
-  module, _, name = inner.rpartition(".")
+  built = _inner(inner, {**knobs, "num_classes": num_classes, "dtype": dtype})
+  return Bottleneck(
+    inner=built, after=after, k=k, num_classes=num_classes, dtype=dtype
+  )
+
+
+def variational(
+  *,
+  inner: str,
+  after: str,
+  k: int = 10,
+  num_classes: int,
+  dtype: str = "float32",
+  **knobs: Any,
+) -> Bottleneck:
+  """Build a network whose waist gives the means of a variational bottleneck.
+
+  The stages of `dpfe`, but for the statistics, which stay as they start (those
+  of a PCA after `from_projection`, else mean 0 and variance 1).  Values that
+  are standardised over every batch have one sum of squares whatever they tell,
+  and a term on it (`losses.dependence.gaussian_rate`) would do nothing.  The
+  noise around the means is a privatizer's, in training as on the wire.
+
+  Args:
+    inner: builds the network, "module.function" in `networks`.
+    after: its stage whose output becomes narrow.
+    k: number of values sent.
+    num_classes: number of logits.
+    dtype: compute type, "float32" or "bfloat16".
+    **knobs: further arguments of `inner`.
+
+  Returns:
+    The network.
+
+  Raises:
+    ValueError: as of `dpfe`.
+
+  References:
+    Alemi et al. 2017, arXiv 1612.00410, whose variances are learned as well;
+    docs/method.md says why these are not.
+  """
+  built = _inner(inner, {**knobs, "num_classes": num_classes, "dtype": dtype})
+  return Bottleneck(
+    inner=built,
+    after=after,
+    k=k,
+    held=True,
+    num_classes=num_classes,
+    dtype=dtype,
+  )
+
+
+def _inner(name: str, knobs: dict[str, Any]) -> Any:
+  """Build the network that gets a waist."""
+  module, _, function = name.rpartition(".")
   try:
-    build = getattr(importlib.import_module(f"{_PACKAGE}.{module}"), name)
+    build = getattr(importlib.import_module(f"{_PACKAGE}.{module}"), function)
   except (ModuleNotFoundError, AttributeError) as error:
     raise ValueError(
-      f"inner={inner!r}; expected 'module.function' in {_PACKAGE}, as in"
+      f"inner={name!r}; expected 'module.function' in {_PACKAGE}, as in"
       " 'resnet.resnet18'."
     ) from error
-  knobs = {**knobs, "num_classes": num_classes, "dtype": dtype}
   try:
     inspect.signature(build).bind(**knobs)
   except TypeError as error:
     raise ValueError(
-      f"{inner}: {error}. It takes {inspect.signature(build)}."
+      f"{name}: {error}. It takes {inspect.signature(build)}."
     ) from None
-  return Bottleneck(
-    inner=build(**knobs), after=after, k=k, num_classes=num_classes, dtype=dtype
-  )
+  return build(**knobs)
 
 
 def from_projection(

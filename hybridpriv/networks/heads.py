@@ -1,5 +1,7 @@
 """Heads on a feature: adversaries that play along in training, attackers."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -31,3 +33,21 @@ class Mlp(nn.Module):
       )(x)
       x = nn.relu(x)
     return nn.Dense(self.num_classes, name="logits")(x)
+
+
+class Restorer(nn.Module):
+  """A fully connected head that restores an array from any feature.
+
+  Attributes:
+    hidden: sizes of the hidden layers; () makes the head linear.
+    shape: of what it restores, without the batch axis.
+  """
+
+  hidden: tuple[int, ...]
+  shape: tuple[int, ...]
+
+  @nn.compact
+  def __call__(self, feature: jax.Array) -> jax.Array:
+    """Compute arrays `[b *shape]`, in float32, from a feature `[b ...]`."""
+    flat = Mlp(self.hidden, math.prod(self.shape), name="mlp")(feature)
+    return flat.reshape((-1, *self.shape))

@@ -11,6 +11,7 @@ import numpy as np
 
 from hybridpriv import build
 from hybridpriv.data import dataset, partition
+from hybridpriv.privatizers import privatizer as privatizer_lib
 from hybridpriv.train import state as state_lib
 from hybridpriv.train import step as step_lib
 
@@ -24,6 +25,9 @@ class Setup(NamedTuple):
   folds: tuple[partition.Fold, ...]
   network: Any
   folder: pathlib.Path
+
+
+_PRIVATIZER = "privatizer"  # what a training may set beside knobs of terms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,18 +49,92 @@ class Trial:
     return sum(abs(v) for k, v in self.knobs if k.endswith("/weight"))
 
 
+class Between(NamedTuple):
+  """What is put between the halves in a training: "" and None for nothing."""
+
+  name: str
+  privatizer: privatizer_lib.Privatizer | None
+
+
 def trials(config: Mapping[str, Any]) -> list[Trial]:
-  """List every fine-tuning: the grids of all trainings written out."""
+  """List every fine-tuning: the grids of all trainings written out.
+
+  Raises:
+    ValueError: for a training that sets something else, one with a privatizer
+      that is not there, or an order that hides the reference.
+  """
   found = []
-  for training, terms in config["trainings"].items():
-    grid = {
-      f"{term}/{knob}": v if isinstance(v, (tuple, list)) else (v,)
-      for term, knobs in terms.items()
-      for knob, v in knobs.items()
-    }
+  for training, entry in config["trainings"].items():
+    between(config, training)  # it must be there
+    grid = {}
+    for term, knobs in entry.items():
+      if term == _PRIVATIZER:
+        continue
+      if not hasattr(knobs, "items"):
+        raise ValueError(
+          f"config.trainings.{training} sets {term!r} to {knobs!r}: expected a"
+          f" term of the objective with its knobs, or {_PRIVATIZER!r}"
+        )
+      for knob, v in knobs.items():
+        grid[f"{term}/{knob}"] = v if isinstance(v, (tuple, list)) else (v,)
     for values in itertools.product(*grid.values()):
       found.append(Trial(training, tuple(zip(grid, values, strict=True))))
+  _check_order(config)
   return found
+
+
+def between(config: Mapping[str, Any], training: str) -> Between:
+  """Find what a training has between the halves.
+
+  A training says so itself, or else `config.train.privatizer` does: by what
+  follows the training in the name of a row, "project" or "noise sigma=0.5".
+
+  Raises:
+    ValueError: if there is no such privatizer; names those there are.
+  """
+  default = config["train"][_PRIVATIZER]
+  name = config["trainings"][training].get(_PRIVATIZER, default)
+  if not name:
+    return Between("", None)
+  rows = {
+    row.name.removeprefix(f"{training}/"): row.privatizer
+    for row in build.rows(config)
+    if row.training == training
+  }
+  if name not in rows:
+    raise ValueError(
+      f"the training {training!r} has the privatizer {name!r} between the"
+      f" halves: expected one, with one value of every grid, of"
+      f" {', '.join(rows)}"
+    )
+  return Between(name, rows[name]) if rows[name].stages else Between("", None)
+
+
+def _check_order(config: Mapping[str, Any]) -> None:
+  """Stop where the undefended reference is there and does not come first."""
+
+  def undefended(entry: Mapping[str, Any]) -> bool:
+    weights = [
+      value
+      for term, knobs in entry.items()
+      if term != _PRIVATIZER
+      for value in np.ravel(knobs.get("weight", ()))
+    ]
+    return not any(weights) and not entry.get(_PRIVATIZER)
+
+  for section, is_reference in (
+    ("trainings", undefended),
+    ("privatizers", lambda entry: not entry["chain"]),
+  ):
+    names = list(config[section])
+    found = [name for name in names if is_reference(config[section][name])]
+    if found and names[0] not in found:
+      raise ValueError(
+        f"config.{section} begins with {names[0]!r}, and the first entry is the"
+        f" reference of all choices, which {found[0]!r} should be: put it"
+        " first. A plain dict in a config file is sorted by name;"
+        " default.in_order(...) around it keeps the order"
+      )
 
 
 def constants(setup: Setup, fold: int) -> dict[str, np.ndarray]:
@@ -99,8 +177,16 @@ def _measured(setup: Setup, fold: int, name: str, per: str) -> np.ndarray:
   return np.maximum(std, 1e-6 * max(std.max(), 1e-6)).astype(np.float32)
 
 
-def spec(setup: Setup, phase: str) -> step_lib.Spec:
-  """Describe the training of a phase, "base", "finetune" or "retune"."""
+def spec(
+  setup: Setup, phase: str, training: str | None = None
+) -> step_lib.Spec:
+  """Describe the training of a phase, "base", "finetune" or "retune".
+
+  Args:
+    setup: the study.
+    phase: which one.
+    training: whose fine-tuning, where it matters what is between the halves.
+  """
   config = setup.config
   entry = config["train"][phase]
   terms, knobs = build.terms(config)
@@ -110,6 +196,8 @@ def spec(setup: Setup, phase: str) -> step_lib.Spec:
     # Here the network learns the question, and adversaries do not take part:
     # terms that read their answers, or weigh 0, are left out of the program.
     theirs = tuple(f"{player.name}/" for player in players)
+    if phase == "retune":  # of the cloud: what goes in is no matter of its own
+      theirs += ("inputs/",)
     terms = [
       t
       for t in terms
@@ -129,6 +217,7 @@ def spec(setup: Setup, phase: str) -> step_lib.Spec:
     players=players,
     start=entry.get("start") or None,
     augment=build.augment(entry.get("augment", "")),
+    privatizer=between(config, training).privatizer if training else None,
   )
 
 

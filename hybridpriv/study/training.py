@@ -3,10 +3,11 @@
 For every fold and train seed: the network learns the desired question from
 scratch (`base`); from there it is fine-tuned once for every trial of every
 training (`simple`, `siamese`, ...), all with the same budget and through the
-same compiled step.  The choice follows one rule, on task-validation people
-only: of the trials of a training that cost at most `config.train.tolerance`
-of balanced utility against the first trial of all (`simple`), the one with the
-largest weight.
+same compiled step.  A training may have a privatizer between the halves, with
+fresh noise at every step.  The choice follows one rule, on task-validation
+people only: of the trials of a training that cost at most
+`config.train.tolerance` of balanced utility against the first trial of all
+(`simple`) with the same between the halves, the one with the largest weight.
 """
 
 import dataclasses
@@ -14,8 +15,8 @@ import functools
 import json
 import pathlib
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,18 +27,27 @@ from hybridpriv import build
 from hybridpriv import mesh as mesh_lib
 from hybridpriv.data import batches
 from hybridpriv.networks import staged
-from hybridpriv.study import compiled, judging, stored, weights, workdir
+from hybridpriv.privatizers import privatizer as privatizer_lib
+from hybridpriv.study import (
+  choices,
+  laws,
+  stored,
+  validation,
+  weights,
+  workdir,
+)
 from hybridpriv.study import pairs as pairs_lib
 from hybridpriv.study.setup import (
   Setup,
   Trial,
+  between,
   constants,
   integer,
   key,
   spec,
   trials,
 )
-from hybridpriv.train import checkpoints, features, loop, metrics
+from hybridpriv.train import checkpoints, features, loop, metrics, thumbnails
 from hybridpriv.train import state as state_lib
 from hybridpriv.train import step as step_lib
 
@@ -47,12 +57,11 @@ def run(setup: Setup, writer: metrics.Writer, profile: Any = None) -> None:
   out = setup.folder / "trainings.json"
   if out.exists():
     return
-  steps = {}
-  for phase in ("base", "finetune"):
-    step = step_lib.make_step(spec(setup, phase))
-    steps[phase] = loop.compile_step(step, vmapped=mesh_lib.vmaps_replicas())
+  step = step_lib.make_step(spec(setup, "base"))
+  base = loop.compile_step(step, vmapped=mesh_lib.vmaps_replicas())
+  tunings = _tunings(setup)
   chosen = [
-    _fold(setup, fold, steps, writer, profile)
+    _fold(setup, fold, base, tunings, writer, profile)
     for fold in range(len(setup.folds))
   ]
   workdir.write_json(out, chosen)
@@ -63,10 +72,49 @@ def chosen(setup: Setup) -> list[dict[str, Any]]:
   return json.loads((setup.folder / "trainings.json").read_text())
 
 
+class _Tuning(NamedTuple):
+  """Fine-tunings with the same between the halves.
+
+  Attributes:
+    trials: these.
+    spec: of each of them.
+    step: compiled.
+    answers: compiled, for the choice.
+  """
+
+  trials: list[Trial]
+  spec: step_lib.Spec
+  step: Any
+  answers: Any
+
+
+def _tunings(setup: Setup) -> list[_Tuning]:
+  """Compile fine-tuning once for each kind of thing between the halves."""
+  by_name: dict[str, list[Trial]] = {}
+  for trial in trials(setup.config):
+    name = between(setup.config, trial.training).name
+    by_name.setdefault(name, []).append(trial)
+  programs: dict[Any, Any] = {}
+  found = []
+  for members in by_name.values():
+    own = spec(setup, "finetune", members[0].training)
+    # Levels of noise are states of one program.
+    law_of = own.privatizer and privatizer_lib.program(own.privatizer)
+    if law_of not in programs:
+      step = step_lib.make_step(own)
+      programs[law_of] = (
+        loop.compile_step(step, vmapped=mesh_lib.vmaps_replicas()),
+        jax.jit(step_lib.make_answers(own)),
+      )
+    found.append(_Tuning(members, own, *programs[law_of]))
+  return found
+
+
 def _fold(
   setup: Setup,
   fold: int,
-  steps: Mapping[str, Any],
+  base_step: Any,
+  tunings: Sequence[_Tuning],
   writer: metrics.Writer,
   profile: Any,
 ) -> dict[str, Any]:
@@ -76,15 +124,16 @@ def _fold(
   inputs = stored.features_of(
     setup, whole(setup, fold, 0), constants(setup, fold), base_spec.start
   )
+  more = _thumbnails(setup, fold, base_spec)
   base = loop.fit(
-    steps["base"],
+    base_step,
     [
       loop.Replica(
         run=f"fold{fold}/seed{seed}/base",
         state=initial(setup, fold, seed),
         key=key(setup, fold, seed, "base"),
-        batch=make_batches(setup, fold, seed, inputs, "base"),
-        evaluate=_evaluate(setup, fold, base_spec, inputs),
+        batch=make_batches(setup, fold, seed, inputs, "base", more),
+        evaluate=validation.make(setup, fold, seed, base_spec, inputs),
         folder=folder(setup, fold, seed, "base"),
       )
       for seed in seeds
@@ -98,100 +147,52 @@ def _fold(
     t.name: [] for t in trials(config)
   }
   units = []
+  more = _thumbnails(setup, fold, tune_spec)
   for seed, state in zip(seeds, base, strict=True):
     trained = _join(setup, whole(setup, fold, seed), state.variables, "base")
-    start = _tunable(setup, fold, seed, tune_spec, trained)
     tuned_on = fixed_inputs(setup, fold, seed, trained)
-    evaluate = _evaluate(setup, fold, tune_spec, tuned_on)
-    unit = pairs_lib.unit(setup, fold, tune_spec, start, tuned_on)
+    starts = []
+    for tuning in tunings:
+      training = tuning.trials[0].training
+      laws.fit(setup, fold, seed, training, trained, tuned_on)
+      starts.append(_tunable(setup, fold, seed, training, trained))
+    unit = pairs_lib.unit(setup, fold, tune_spec, starts[0], tuned_on)
     units.append(unit)
-    replicas = [
-      loop.Replica(
-        run=f"fold{fold}/seed{seed}/{trial.name}",
-        state=_with_knobs(setup, start, trial, unit),
-        key=key(setup, fold, seed, "finetune"),
-        batch=make_batches(setup, fold, seed, tuned_on, "finetune"),
-        evaluate=evaluate,
-        folder=folder(setup, fold, seed, trial.name),
+    batch = make_batches(setup, fold, seed, tuned_on, "finetune", more)
+    for tuning, start in zip(tunings, starts, strict=True):
+      evaluate = validation.make(
+        setup, fold, seed, tuning.spec, tuned_on, tuning.answers
       )
-      for trial in trials(config)
-    ]
-    states = loop.fit(
-      steps["finetune"], replicas, schedule(config, "finetune", None), writer
-    )
-    for replica, trial, final in zip(
-      replicas, trials(config), states, strict=True
-    ):
-      utilities[trial.name].append(
-        float(np.mean(list(evaluate(final).values())))
+      replicas = [
+        loop.Replica(
+          run=f"fold{fold}/seed{seed}/{trial.name}",
+          state=_with_knobs(setup, start, trial, unit),
+          key=key(setup, fold, seed, "finetune"),
+          batch=batch,
+          evaluate=evaluate,
+          folder=folder(setup, fold, seed, trial.name),
+        )
+        for trial in tuning.trials
+      ]
+      states = loop.fit(
+        tuning.step, replicas, schedule(config, "finetune", None), writer
       )
-      found = pairs_lib.measure(setup, fold, tune_spec, final, tuned_on)
-      pairs[trial.name].append(found)
-      warning = pairs_lib.degenerate(found)
-      if warning and _moves_pairs(setup, trial):
-        tqdm.tqdm.write(f"warning: {replica.run}: {warning}", file=sys.stderr)
+      for replica, trial, final in zip(
+        replicas, tuning.trials, states, strict=True
+      ):
+        utilities[trial.name].append(
+          float(np.mean(list(evaluate(final).values())))
+        )
+        found = pairs_lib.measure(setup, fold, tune_spec, final, tuned_on)
+        pairs[trial.name].append(found)
+        warning = pairs_lib.degenerate(found)
+        if warning and choices.moves_pairs(setup, trial):
+          line = f"warning: {replica.run}: {warning}"
+          tqdm.tqdm.write(line, file=sys.stderr)
   return {
-    training: _choose(setup, training, utilities, pairs)
+    training: choices.choose(setup, training, utilities, pairs)
     | {"median_different_distance": units}
     for training in config["trainings"]
-  }
-
-
-def _moves_pairs(setup: Setup, trial: Trial) -> bool:
-  """Tell whether a trial turns on a term that keeps desired classes apart."""
-  terms, knobs = build.terms(setup.config)
-  desired = {f"labels/{name}" for name in setup.roles.desired}
-  apart = [
-    f"{term.name}/weight"
-    for term in terms
-    if f"{term.name}/margin" in knobs
-    and desired & set(dict(term.inputs).values())
-  ]
-  return any(value and name in apart for name, value in trial.knobs)
-
-
-def _choose(
-  setup: Setup,
-  training: str,
-  utilities: Mapping[str, list[float]],
-  pairs: Mapping[str, list[dict[str, float]]],
-) -> dict[str, Any]:
-  """Apply the rule: the largest weight that costs at most the tolerance."""
-  config = setup.config
-  tolerance = config["train"]["tolerance"]
-  reference = float(np.mean(utilities[next(t.name for t in trials(config))]))
-  table = [
-    {
-      "name": t.name,
-      "knobs": dict(t.knobs),
-      "utility": float(np.mean(utilities[t.name])),
-      "by_seed": utilities[t.name],
-      "strength": t.strength,
-      "pairs": pairs[t.name],
-    }
-    for t in trials(config)
-    if t.training == training
-  ]
-
-  able = [r for r in table if r["utility"] >= reference - tolerance]
-  if able:
-    best = max(able, key=lambda r: (r["strength"], r["utility"]))
-  else:
-    best = max(table, key=lambda r: r["utility"])
-  last = len(table) > 1 and best["strength"] == max(
-    r["strength"] for r in table
-  )
-  return {
-    "chosen": best["name"],
-    "knobs": best["knobs"],
-    "rule": (
-      "the largest weight that costs at most"
-      f" {100 * tolerance:g} points of balanced utility on task-validation"
-      f" against {100 * reference:.1f} % of the first trial"
-      + ("" if able else "; none did, the most useful one was taken")
-      + ("; it is the end of the grid" if last else "")
-    ),
-    "trials": table,
   }
 
 
@@ -238,8 +239,9 @@ def _join(
 
 def variables(setup: Setup, fold: int, seed: int, trial: str) -> dict[str, Any]:
   """Read the network's variables after a fine-tuning, prefix included."""
-  tune, base = spec(setup, "finetune"), trained_base(setup, fold, seed)
-  like = jax.eval_shape(lambda: _tunable(setup, fold, seed, tune, base))
+  training = next(t for t in trials(setup.config) if t.name == trial).training
+  base = trained_base(setup, fold, seed)
+  like = jax.eval_shape(lambda: _tunable(setup, fold, seed, training, base))
   own = checkpoints.restore(folder(setup, fold, seed, trial), like).variables
   return _join(setup, base, own, "finetune")
 
@@ -275,22 +277,20 @@ def _tunable(
   setup: Setup,
   fold: int,
   seed: int,
-  tune: step_lib.Spec,
+  training: str,
   base: dict[str, Any],
 ) -> state_lib.TrainState:
   """Make the state at which fine-tuning starts, of the stages it trains."""
-  values = base
+  tune, values = spec(setup, "finetune", training), base
   if tune.start is not None:
     _, values = staged.split_variables(values, tune.network, tune.start)
   values = dict(values)
   params = {state_lib.DEFENDER: values.pop("params")}
-  state = state_lib.create(
-    params,
-    values,
-    tune.optimizers,
-    build.terms(setup.config)[1],
-    constants(setup, fold),
-  )
+  fixed: dict[str, Any] = dict(constants(setup, fold))
+  if tune.privatizer is not None:
+    fixed["privatizer"] = laws.read(setup, fold, seed, training)
+  knobs = build.terms(setup.config)[1]
+  state = state_lib.create(params, values, tune.optimizers, knobs, fixed)
   return step_lib.add_players(tune, key(setup, fold, seed, "players"), state)
 
 
@@ -311,9 +311,23 @@ def _with_knobs(
 
 
 def make_batches(
-  setup: Setup, fold: int, seed: int, inputs: np.ndarray, phase: str
+  setup: Setup,
+  fold: int,
+  seed: int,
+  inputs: np.ndarray,
+  phase: str,
+  more: Mapping[str, np.ndarray] | None = None,
 ) -> Callable[[int], dict[str, np.ndarray]]:
-  """Make the function step -> batch; the same for all trials of a seed."""
+  """Make the function step -> batch; the same for all trials of a seed.
+
+  Args:
+    setup: the study.
+    fold: number of the fold.
+    seed: train seed.
+    inputs: samples, or what stands for them, [n, ...].
+    phase: "base", "finetune" or "retune".
+    more: further arrays of a batch by context name, [n, ...].
+  """
   config = setup.config["train"]
   desired = setup.roles.desired[0]
   index = setup.folds[fold].train
@@ -337,30 +351,30 @@ def make_batches(
     )
     labels = {f"labels/{k}": v[chosen] for k, v in setup.data.labels.items()}
     mask = np.ones(len(chosen), np.float32)
-    return {"inputs": inputs[chosen], "mask": mask, **labels}
+    others = {name: array[chosen] for name, array in (more or {}).items()}
+    return {"inputs": inputs[chosen], "mask": mask, **labels, **others}
 
   return batch
 
 
-def _evaluate(
-  setup: Setup, fold: int, own: step_lib.Spec, inputs: np.ndarray
-) -> Callable[[state_lib.TrainState], dict[str, float]]:
-  """Make the function state -> balanced accuracy on task-validation."""
-  whole = compiled.stages(own.network, own.shape, own.start)
-  index = judging.samples(setup, fold, "validation")
+def _thumbnails(
+  setup: Setup, fold: int, own: step_lib.Spec
+) -> dict[str, np.ndarray]:
+  """Make the small inputs that terms read where a batch holds features."""
+  if own.start is None:
+    return {}
+  fixed, index = constants(setup, fold), np.arange(len(setup.data))
 
-  def evaluate(state: state_lib.TrainState) -> dict[str, float]:
-    found = features.compute(
-      lambda x: whole(state.variables, state.constants, x), inputs, index
+  def small(x: jax.Array, size: int) -> jax.Array:
+    x = step_lib.prepare(x, fixed, shape=own.shape)
+    return thumbnails.make(x, size)
+
+  return {
+    name: features.compute(
+      jax.jit(functools.partial(small, size=size)), setup.data.inputs, index
     )
-    logits = {
-      d: np.asarray(x)[:, None]
-      for d, x in step_lib.split_logits(found, own.answers).items()
-    }
-    scores = judging.scores(setup, fold, "validation", logits)
-    return {f"validation/{d}/balanced_accuracy": x for d, x in scores.items()}
-
-  return evaluate
+    for name, size in thumbnails.asked(own.terms).items()
+  }
 
 
 def schedule(

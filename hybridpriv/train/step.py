@@ -13,7 +13,7 @@ from flax import linen as nn
 from hybridpriv.networks import staged
 from hybridpriv.privatizers import privatizer as privatizer_lib
 from hybridpriv.train import augment as augment_lib
-from hybridpriv.train import objective
+from hybridpriv.train import objective, thumbnails
 from hybridpriv.train import state as state_lib
 from hybridpriv.train.state import DEFENDER, TrainState
 
@@ -25,14 +25,16 @@ class Player(NamedTuple):
   """An adversary inside the training, with parameters of its own.
 
   Attributes:
-    name: its name; its output is "<name>/logits" in the context.
+    name: its name; its output is "<name>/<output>" in the context.
     network: a Linen module of one input.
     input: the context name it looks at, "feature" or "code".
+    output: what it gives, "logits" or "restored".
   """
 
   name: str
   network: nn.Module
   input: str
+  output: str = "logits"
 
 
 class Monitor(NamedTuple):
@@ -140,15 +142,18 @@ def forward(
     spec: the training.
     params: parameters by player.
     state: for everything but the parameters.
-    batch: "inputs" [b, ...], "mask" [b], "labels/<name>" [b].
+    batch: "inputs" [b, ...], "mask" [b], "labels/<name>" [b]; with
+      `spec.start` also the "inputs/<size>" that terms read.
     key: of this step.
     train: batch statistics, dropout and augmentation on.
 
   Returns:
     (context, new model state).  The context holds the batch, "feature",
-    "code", "decoded", "logits/<label>", "<player>/logits" and the knobs.
+    "code", "decoded", "logits/<label>", "<player>/<output>", the knobs, and
+    the small copies "inputs/<size>" that terms read.
   """
   x = batch["inputs"]
+  context = {**batch, **{f"knobs/{k}": v for k, v in state.knobs.items()}}
   if spec.start is None:
     x = prepare(
       x,
@@ -157,6 +162,8 @@ def forward(
       augment=spec.augment if train else None,
       key=state_lib.stream(key, "augment"),
     )
+    for name, size in thumbnails.asked(spec.terms).items():
+      context[name] = thumbnails.make(x, size)
   model_state = dict(state.model_state)
   mutable = list(model_state) if train else False
 
@@ -172,7 +179,6 @@ def forward(
       return x
     return result[0]
 
-  context = {**batch, **{f"knobs/{k}": v for k, v in state.knobs.items()}}
   feature = x
   if spec.start != spec.cut:
     feature = run(x, after=spec.start, upto=spec.cut)
@@ -186,7 +192,7 @@ def forward(
   for label, part in split_logits(logits, spec.answers).items():
     context[f"logits/{label}"] = part
   for player in spec.players:
-    context[f"{player.name}/logits"] = player.network.apply(
+    context[f"{player.name}/{player.output}"] = player.network.apply(
       {"params": params[player.name]}, context[player.input]
     )
   return context, model_state

@@ -129,6 +129,53 @@ def test_in_training_the_private_feature_is_standardised_over_the_batch():
   np.testing.assert_allclose(new, 0.9 + 0.1 * np.var(clean, axis=0), rtol=1e-3)
 
 
+def test_a_variational_waist_keeps_its_statistics_and_may_shrink():
+  x, _, _ = example()
+  knobs = {"inner": "sensor.sensor", "after": "conv3", "k": 3, "width": 1 / 16}
+  network = bottleneck.variational(num_classes=2, **knobs)
+  dpfe = bottleneck.dpfe(num_classes=2, **knobs)
+  init = jax.jit(dpfe.init, static_argnames="train")
+  variables = init(jax.random.key(1), x[:1], train=False)
+  same = jax.eval_shape(
+    functools.partial(network.init, train=False), jax.random.key(1), x
+  )
+  assert jax.tree.structure(variables) == jax.tree.structure(same)
+
+  def spread(own, factor):
+    dense = variables["params"]["private"]["projection"]["dense"]["kernel"]
+    changed = jax.tree.map(lambda leaf: leaf, variables)
+    changed["params"]["private"]["projection"]["dense"]["kernel"] = (
+      factor * dense
+    )
+    (code, _), after = own.apply(
+      changed, x, train=True, upto="private", mutable=["batch_stats"]
+    )
+    return np.std(code), after["batch_stats"]["private"]
+
+  # Standardised over the batch, a smaller projection gives the same code.
+  np.testing.assert_allclose(spread(dpfe, 0.1)[0], spread(dpfe, 1.0)[0], 1e-2)
+  whole, stays = spread(network, 1.0)
+  np.testing.assert_allclose(spread(network, 0.1)[0], 0.1 * whole, rtol=1e-3)
+  jax.tree.map(
+    np.testing.assert_array_equal, stays, variables["batch_stats"]["private"]
+  )
+
+
+def test_a_variational_waist_sends_in_evaluation_what_it_trained_on():
+  x, inner, variables = example()
+  feature, _ = inner.apply(variables, x, train=False, upto="conv3")
+  start = bottleneck.from_projection(*pca(feature, 3))
+  network = bottleneck.variational(
+    inner="sensor.sensor", after="conv3", k=3, width=1 / 16, num_classes=2
+  )
+  run = functools.partial(
+    network.apply, start, feature, after="conv3", upto="private"
+  )
+  (trained, _), _ = run(train=True, mutable=["batch_stats"])
+  np.testing.assert_array_equal(trained, run(train=False)[0])
+  np.testing.assert_allclose(np.std(trained, axis=0, ddof=1), 1, rtol=1e-2)
+
+
 def test_the_recognizer_keeps_its_stages_and_variables():
   network = bottleneck.dpfe(
     inner="dlib.resnet29_dlib", after="block13", num_classes=2

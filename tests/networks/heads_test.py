@@ -51,3 +51,16 @@ def test_many_heads_train_in_one_program_and_learn(key):
     return loss(params)
 
   assert np.max(jax.jit(jax.vmap(train))(jax.random.split(key, 3))) < 0.2
+
+
+def test_a_restorer_is_an_mlp_in_another_shape(key):
+  head = heads.Restorer(hidden=(6,), shape=(4, 4, 3))
+  feature = jax.random.normal(key, (2, 3, 2), jnp.bfloat16)
+  variables = head.init(key, feature)
+  found = head.apply(variables, feature)
+  assert (found.shape, found.dtype) == ((2, 4, 4, 3), jnp.float32)
+  flat = heads.Mlp(hidden=(6,), num_classes=48).apply(
+    {"params": variables["params"]["mlp"]}, feature
+  )
+  np.testing.assert_array_equal(found.reshape(2, 48), flat)
+  assert hash(head) == hash(heads.Restorer(hidden=(6,), shape=(4, 4, 3)))

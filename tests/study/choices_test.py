@@ -6,7 +6,7 @@ import pytest
 
 from configs import spar_activity
 from hybridpriv import build
-from hybridpriv.study import fitting, setup, training
+from hybridpriv.study import choices, fitting, setup
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def _choose(config, name, values):
   utilities = dict(zip(trials, values, strict=True))
   pairs = {t: [{}] for t in trials}
   given = setup.Setup(config, None, None, (), None, pathlib.Path())
-  return training._choose(given, name, utilities, pairs)
+  return choices.choose(given, name, utilities, pairs)
 
 
 def test_trials_are_the_grid_of_every_training(config):
@@ -49,6 +49,18 @@ def test_where_every_weight_costs_too_much_the_most_useful_is_chosen(config):
   found = _choose(config, "siamese", [[0.9], [0.8], [0.85], [0.7]])
   assert found["knobs"]["siamese/weight"] == 10
   assert "none did" in found["rule"]
+
+
+def test_noise_in_the_loop_is_judged_against_the_same_noise(config):
+  config["trainings"]["noisy"] = {
+    "siamese": {"weight": (0.0, 1.0, 10.0)},
+    "privatizer": "project",
+  }
+  values = [[0.9], [0.9], [0.9], [0.9], [0.7], [0.695], [0.6]]
+  found = _choose(config, "noisy", values)
+  assert found["knobs"]["siamese/weight"] == 1
+  assert "70.0 % of the first trial with project between" in found["rule"]
+  assert "between" not in _choose(config, "siamese", values)["rule"]
 
 
 def test_a_negative_weight_is_as_strong_as_its_size(config):
@@ -100,7 +112,7 @@ def test_only_terms_that_keep_desired_classes_apart_are_warned_about(config):
     config, build.roles(config), None, (), None, pathlib.Path()
   )
   moves = {
-    name: training._moves_pairs(given, setup.Trial("any", ((name, value),)))
+    name: choices.moves_pairs(given, setup.Trial("any", ((name, value),)))
     for name, value in (
       ("siamese/weight", 1.0),
       ("siamese/margin", 1.0),
@@ -110,4 +122,4 @@ def test_only_terms_that_keep_desired_classes_apart_are_warned_about(config):
   }
   assert [name for name, own in moves.items() if own] == ["siamese/weight"]
   silent = setup.Trial("simple", (("siamese/weight", 0.0),))
-  assert not training._moves_pairs(given, silent)
+  assert not choices.moves_pairs(given, silent)

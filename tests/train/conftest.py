@@ -87,7 +87,7 @@ def make() -> Callable[..., Made]:
       **fields,
     }
     spec = step_lib.Spec(**fields)
-    kind = norm, spec.start, tuple(p.name for p in spec.players)
+    kind = norm, spec.start, tuple(spec.players)
     if kind not in drawn:
       drawn[kind] = step_lib.initialise(
         dataclasses.replace(spec, privatizer=None),

@@ -7,10 +7,10 @@ import numpy as np
 import optax
 import pytest
 
-from hybridpriv.losses import classification, siamese
+from hybridpriv.losses import classification, reconstruction, siamese
 from hybridpriv.networks import heads
 from hybridpriv.privatizers import noise, privatizer
-from hybridpriv.train import augment
+from hybridpriv.train import augment, thumbnails
 from hybridpriv.train import step as step_lib
 from hybridpriv.train.objective import Term
 
@@ -168,6 +168,78 @@ def test_training_from_stored_features_leaves_the_client_as_it_is(
     )
   assert_close(after.params["spy"], expected.params["spy"])
   assert_close(metrics["task"], same["task"])
+
+
+SMALL = "inputs/2"
+ARTIST = {
+  "terms": (
+    TASK,
+    Term(
+      "artist",
+      reconstruction.squared_error,
+      (("restored", "artist/restored"), ("target", SMALL)),
+      player="artist",
+    ),
+  ),
+  "players": (
+    step_lib.Player(
+      "artist", heads.Restorer((), (2, 2)), "feature", "restored"
+    ),
+  ),
+  "optimizers": {"defender": optax.sgd(0.1), "artist": optax.sgd(0.3)},
+  "knobs": {"artist/weight": 1.0},
+}
+
+
+def test_an_adversary_restores_the_inputs_small(make):
+  made, batch = make(**ARTIST), make().batch(0)
+  after, metrics = compiled(made)(made.state, batch, KEY)
+  x = batch["inputs"]
+  feature, _ = made.spec.network.apply(
+    made.state.variables, x, train=False, upto="one"
+  )
+  # Of four samples two: a window of weights 3, 3, 1 and 1, cut off outside.
+  window = np.array([[3, 3, 1, 0], [0, 1, 3, 3]]) / 7
+  target = np.einsum("st,btc->bsc", window, x)
+  layer = made.state.params["artist"]["mlp"]["logits"]
+  restored = feature @ layer["kernel"] + layer["bias"][None]
+  error = np.mean((restored - target.reshape(8, 4)) ** 2)
+  np.testing.assert_allclose(metrics["artist/loss"], error, rtol=1e-4)
+  again = compiled(made)(after, batch, KEY)[1]
+  assert again["artist/loss"] < metrics["artist/loss"]
+
+
+def test_the_small_inputs_are_of_what_the_network_sees(make):
+  class Shifted:
+    @staticmethod
+    def up(key, inputs, *, shape):
+      del key, shape
+      return inputs + 5.0
+
+  peeked = {**ARTIST, "monitors": (peek(SMALL),)}
+  sums = []
+  for fields in (peeked, {**peeked, "augment": Shifted.up}):
+    made = make(**fields)
+    metrics = compiled(made)(made.state, made.batch(0), KEY)[1]
+    sums.append(float(metrics["peek/sum"]))
+  # Eight examples of two samples with two channels, each 5 more.
+  np.testing.assert_allclose(sums[1] - sums[0], 8 * 2 * 2 * 5.0, rtol=1e-4)
+
+
+def test_from_stored_features_the_batch_brings_the_small_inputs(make):
+  tail, whole = make(start="one", **ARTIST), make(**ARTIST)
+  batch = whole.batch(0)
+  stored, _ = whole.spec.network.apply(
+    whole.state.variables, batch["inputs"], train=False, upto="one"
+  )
+  own = {**batch, "inputs": stored}
+  with pytest.raises(ValueError, match="term 'artist' reads 'inputs/2'"):
+    jax.eval_shape(step_lib.make_step(tail.spec), tail.state, own, KEY)
+  own[SMALL] = np.asarray(thumbnails.make(jnp.asarray(batch["inputs"]), 2))
+  after, metrics = compiled(tail)(tail.state, own, KEY)
+  expected, same = compiled(whole)(whole.state, batch, KEY)
+  assert_close(after.params["artist"], expected.params["artist"])
+  assert_close(metrics["artist"], same["artist"])
 
 
 def test_statistics_of_both_halves_follow_the_batch(make):
