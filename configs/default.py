@@ -134,7 +134,8 @@ def get_config() -> config_dict.ConfigDict:
   c.train.base.start = ""
   c.train.finetune.start = ""
 
-  # What is done to features; the first one is the undefended reference.
+  # What is done to features; the first one is the undefended reference. Grids
+  # run from weak to strong. An entry may name the `trainings` it goes with.
   c.privatizers = config_dict.ConfigDict(sort_keys=False)
   c.privatizers.identity = {"chain": ()}
   c.privatizers.project = {"chain": ("project.pca",), "k": 8}

@@ -65,8 +65,6 @@ def get_config(variant: str = "full"):
   set_cut(c, "block13")
   if variant == "small":
     c.train.base.steps = 150
-    # Those between cost as little, and are not chosen (docs/results).
-    c.trainings.siamese.siamese.weight = (1e3, 1e5)
     c.privatizers.noise.sigma = SIGMAS[2::2]
     c.audit.rotations = 3
   if variant == "tiny":

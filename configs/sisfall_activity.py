@@ -55,7 +55,7 @@ def get_config(variant: str = "full"):
   c.network.dropout = 0.5
   c.cut = "pool3"
   # From 1 on, where others start, the term costs this network utility.
-  c.trainings.siamese.siamese.weight = (0.01, 0.1, 1.0)
+  c.trainings.siamese.siamese.weight = (0.01, 0.1, 1.0, 10.0)
   c.privatizers.noise.sigma = (0.2, 0.5, 0.8, 1.2, 2.0)
   c.train.base.steps = 800
   c.train.base.augment = "jitter"

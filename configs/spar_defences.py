@@ -14,7 +14,7 @@ Measured: not yet run to its end in any size but the tests'.
 
 from configs import default, spar_activity
 
-TRIALS = 3  # strengths of every defence
+TRIALS = 4  # strengths of every defence
 
 
 def get_config(variant: str = "full"):
@@ -96,12 +96,12 @@ def add_defences(c, *, private: str) -> None:
       **more,
     }
   strengths = {
-    "siamese": (1.0, 10.0, 100.0),
-    "reversal": (0.03, 0.1, 0.3),
-    "maxent": (0.03, 0.1, 0.3),
-    "nopeek": (0.1, 0.3, 1.0),
-    "rate": (1e-4, 1e-3, 1e-2),
-    "entropy": (0.01, 0.1, 1.0),
+    "siamese": (1.0, 10.0, 100.0, 1000.0),
+    "reversal": (0.03, 0.1, 0.3, 1.0),
+    "maxent": (0.03, 0.1, 0.3, 1.0),
+    "nopeek": (0.1, 0.3, 1.0, 3.0),
+    "rate": (1e-4, 1e-3, 1e-2, 1e-1),
+    "entropy": (0.01, 0.1, 1.0, 10.0),
   }
   trainings = {"simple": {"siamese": {"weight": 0.0}}}
   for name, weights in strengths.items():
@@ -133,7 +133,7 @@ def shrink(c) -> None:
   c.trainings = default.in_order(
     {k: c.trainings[k] for k in ("simple", "siamese_reversal", "entropy")}
   )
-  for name, knobs in c.trainings.items():
+  for knobs in c.trainings.values():
     for knob in knobs.values():
       if isinstance(knob.weight, tuple):
         knob.weight = knob.weight[:1]

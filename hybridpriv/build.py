@@ -336,18 +336,27 @@ def augment(name: str) -> Callable[..., Any] | None:
 def rows(config: Config) -> list[Row]:
   """Build every defence: each training with each privatizer.
 
-  A knob given as a tuple is a grid; every value makes a row.
+  A knob given as a tuple is a grid, from weak to strong; every value makes a
+  row.  An entry of `config.privatizers` may name the `trainings` that it goes
+  with.
+
+  Raises:
+    ValueError: for an entry that goes with no training, and as `call`.
   """
   built = []
   for training, (embedding, entry) in itertools.product(
     config["trainings"], config["privatizers"].items()
   ):
-    knobs = {k: v for k, v in entry.items() if k != "chain"}
-    grids = {
-      k: sorted(v)  # from weak to strong
-      for k, v in knobs.items()
-      if isinstance(v, (tuple, list))
-    }
+    only = entry.get("trainings", (training,))
+    if unknown := sorted({*only} - {*config["trainings"]}):
+      raise ValueError(
+        f"config.privatizers.{embedding}.trainings names {unknown}; the"
+        f" trainings are {', '.join(config['trainings'])}"
+      )
+    if training not in only:
+      continue
+    knobs = {k: v for k, v in entry.items() if k not in ("chain", "trainings")}
+    grids = {k: v for k, v in knobs.items() if isinstance(v, (tuple, list))}
     for values in itertools.product(*grids.values()):
       swept = dict(zip(grids, values, strict=True))
       where = f"config.privatizers.{embedding}"

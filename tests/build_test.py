@@ -140,6 +140,27 @@ def test_every_member_of_a_chain_gets_its_own_knobs(config):
   assert [s.name for s in row.privatizer.stages] == [n for n, _ in row.stages]
 
 
+def test_a_grid_keeps_its_order_from_weak_to_strong(config):
+  config["privatizers"] = {
+    "few": {"chain": ("project.pca",), "k": (8, 2, 4)},
+  }
+  names = [r.name for r in build.rows(config) if r.training == "simple"]
+  assert names == ["simple/few k=8", "simple/few k=2", "simple/few k=4"]
+
+
+def test_a_privatizer_goes_with_the_trainings_it_names(config):
+  config["trainings"] = {"simple": {}, "other": {}}
+  config["privatizers"] = {
+    "identity": {"chain": ()},
+    "few": {"chain": ("project.pca",), "k": 2, "trainings": ("other",)},
+  }
+  names = [r.name for r in build.rows(config)]
+  assert names == ["simple/identity", "other/identity", "other/few"]
+  config["privatizers"]["few"]["trainings"] = ("simpel",)
+  with pytest.raises(ValueError, match="names .'simpel'.; the trainings are"):
+    build.rows(config)
+
+
 def test_a_grid_of_words_has_names(config):
   config["privatizers"] = {"noise": {"chain": (), "law": ("a", "b")}}
   with pytest.raises(ValueError, match=r"takes \['law'\]"):

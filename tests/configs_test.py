@@ -54,6 +54,9 @@ def _builds(config):
 def test_every_variant_builds(name, variant):
   config = _config(name, variant)
   rows = _builds(config)
+  if "defences" in name:
+    _compares(config, variant)
+    return
   # A bottleneck leaves nothing to project; a published recognizer is asked to
   # verify as it is.
   dpfe = config["network"]["function"] == "bottleneck.dpfe"
@@ -72,6 +75,24 @@ def test_every_variant_builds(name, variant):
     trials = [t for t in setup.trials(config) if t.training == special]
     assert len(trials) >= 4 or "gender_vgg16" in name
   if variant != "tiny":
+    assert config["audit"]["attack_seeds"] >= 5
+
+
+def _compares(config, variant):
+  """Checks that all defences have as many trials, and all terms are off."""
+  by_training = {}
+  for trial in setup.trials(config):
+    by_training.setdefault(trial.training, []).append(trial)
+  assert len(by_training.pop("simple")) == 1
+  numbers = {len(own) for own in by_training.values()}
+  assert numbers == {4} if variant != "tiny" else len(numbers) == 1
+  terms, knobs = build.terms(config)
+  own = [t.name for t in terms if t.player == "defender" and t.name != "task"]
+  assert own and not any(knobs[f"{name}/weight"] for name in own)
+  # Every one of them is turned on by a training.
+  tried = {k for t in setup.trials(config) for k, v in t.knobs if v}
+  if variant != "tiny":
+    assert {f"{name}/weight" for name in own} <= tried
     assert config["audit"]["attack_seeds"] >= 5
 
 

@@ -6,7 +6,6 @@ All choices here are made on task-validation people: a privatizer with a grid
 """
 
 import dataclasses
-import functools
 import json
 import pathlib
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ import numpy as np
 from hybridpriv import build
 from hybridpriv.networks import staged
 from hybridpriv.privatizers import privatizer as privatizer_lib
-from hybridpriv.study import compiled, judging, training, workdir
+from hybridpriv.study import compiled, judging, laws, training, workdir
 from hybridpriv.study.setup import (
   Setup,
   constants,
@@ -128,29 +127,6 @@ def answer(
   return parts
 
 
-def cloud(system: System) -> Any:
-  """Return the cloud half as privatizers are fitted to it.
-
-  Returns:
-    A `jax.tree_util.Partial` from features [b, ...] to {desired label: logits
-    [b, classes]}. Those of all systems of one kind share compiled programs.
-  """
-  _, variables = staged.split_variables(
-    system.variables, system.network, system.cut
-  )
-  run = _answers(system.network, system.cut, system.answers)
-  return jax.tree_util.Partial(run, variables)
-
-
-@functools.cache
-def _answers(network: Any, cut: str, answers: Any) -> Any:
-  def run(variables: Any, x: jax.Array) -> dict[str, jax.Array]:
-    logits = network.apply(variables, x, train=False, after=cut)[0]
-    return step_lib.split_logits(logits, answers)
-
-  return run
-
-
 def run(setup: Setup, writer: metrics.Writer) -> None:
   """Fit everything; write `privatizers/rows.json` when all is done."""
   out = setup.folder / "privatizers" / "rows.json"
@@ -221,7 +197,8 @@ def _fit(
     person = setup.data.person
     index = index[~np.isin(person[index], person[np.concatenate(asked)])]
   fitted: dict[str, Any] = {}
-  contexts = {"": _context(setup, system, index)}
+  feature = system.features(index)
+  contexts = {"": laws.context(setup, system.variables, feature, index)}
   root = key(setup, fold, seed, f"fit {rows[0].training}")
   for row in rows:
     before = ""
@@ -246,22 +223,6 @@ def _fit(
     for k, v in law.items()
   }
   workdir.write_arrays(path, arrays)
-
-
-def _context(setup: Setup, system: System, index: np.ndarray) -> dict[str, Any]:
-  """Gather what privatizers are fitted to, on the samples at `index`.
-
-  Labels that are unforeseen are none of it. Where the answer is an embedding
-  no label is desired in the sense of classes.
-  """
-  roles = setup.roles
-  names = (*roles.desired, *roles.private)
-  return {
-    "features": system.features(index),
-    "labels": {name: setup.data.labels[name][index] for name in names},
-    "desired": () if judging.verifies(setup) else roles.desired,
-    "cloud": cloud(system),
-  }
 
 
 def read_law(setup: Setup, fold: int, seed: int, row: build.Row) -> Any:

@@ -6,6 +6,7 @@ defence is in the end is fitted anew, on features of the fine-tuned network
 (`fitting`).
 """
 
+import functools
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -14,10 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hybridpriv.networks import staged
 from hybridpriv.privatizers import privatizer as privatizer_lib
-from hybridpriv.study import compiled, workdir
+from hybridpriv.study import compiled, judging, workdir
 from hybridpriv.study.setup import Setup, between, constants, key, spec
 from hybridpriv.train import features
+from hybridpriv.train import step as step_lib
 
 
 def fit(
@@ -49,9 +52,8 @@ def fit(
   client = compiled.stages(own.network, own.shape, own.start, own.cut)
   fixed = constants(setup, fold)
   feature = features.compute(lambda x: client(base, fixed, x), inputs, index)
-  labels = {k: v[index] for k, v in setup.data.labels.items()}
   root = key(setup, fold, seed, f"between {name}")
-  law = chain.fit(root, {"features": feature, "labels": labels})
+  law = chain.fit(root, context(setup, base, feature, index))
   _check_gradient(chain, law, jnp.asarray(feature[:2]), name)
   arrays = {
     f"{place}/{k}": np.asarray(v)
@@ -59,6 +61,51 @@ def fit(
     for k, v in part.items()
   }
   workdir.write_arrays(path, arrays)
+
+
+def context(
+  setup: Setup,
+  variables: Mapping[str, Any],
+  feature: np.ndarray,
+  index: np.ndarray,
+) -> dict[str, Any]:
+  """Gather what privatizers are fitted to.
+
+  Labels that are unforeseen are none of it.  Where the answer is an embedding
+  no label is desired in the sense of classes.
+
+  Args:
+    setup: the study.
+    variables: of the network, or of what follows its frozen prefix.
+    feature: features of the samples [n, ...].
+    index: which samples they are [n].
+
+  Returns:
+    "features", "labels", "desired" and "cloud": a `jax.tree_util.Partial` from
+    features [b, ...] to {desired label: logits [b, classes]}.  Those of all
+    networks of one kind share compiled programs.
+  """
+  own, roles = spec(setup, "finetune"), setup.roles
+  _, cloud = staged.split_variables(variables, own.network, own.cut)
+  run = _answers(own.network, own.cut, own.answers)
+  return {
+    "features": feature,
+    "labels": {
+      name: setup.data.labels[name][index]
+      for name in (*roles.desired, *roles.private)
+    },
+    "desired": () if judging.verifies(setup) else roles.desired,
+    "cloud": jax.tree_util.Partial(run, cloud),
+  }
+
+
+@functools.cache
+def _answers(network: Any, cut: str, answers: Any) -> Any:
+  def run(variables: Any, x: jax.Array) -> dict[str, jax.Array]:
+    logits = network.apply(variables, x, train=False, after=cut)[0]
+    return step_lib.split_logits(logits, answers)
+
+  return run
 
 
 def read(setup: Setup, fold: int, seed: int, training: str) -> Any:

@@ -7,7 +7,7 @@ import pytest
 
 from hybridpriv import build, study
 from hybridpriv.privatizers import privatizer
-from hybridpriv.study import fitting
+from hybridpriv.study import fitting, laws
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +55,22 @@ def feature(fitted, system):
   return system.features(fitted.folds[0].train)
 
 
+@pytest.fixture(scope="module")
+def cloud(fitted, system, feature):
+  return context(fitted, system, feature)["cloud"]
+
+
+def context(setup, system, feature):
+  index = setup.folds[0].train
+  return laws.context(setup, system.variables, feature, index)
+
+
 def rows(setup):
   return {row.name: row for row in build.rows(setup.config)}
 
 
-def test_the_cloud_of_a_fit_answers_as_the_service_does(system, feature):
-  found = fitting.cloud(system)(jnp.asarray(feature))
+def test_the_cloud_of_a_fit_answers_as_the_service_does(system, feature, cloud):
+  found = cloud(jnp.asarray(feature))
   chain = privatizer.chain()
   expected = fitting.answer(system, chain, (), feature, jax.random.key(0))
   assert list(found) == ["answer"]
@@ -69,14 +79,15 @@ def test_the_cloud_of_a_fit_answers_as_the_service_does(system, feature):
   )
 
 
-def test_systems_of_one_kind_have_one_program(system):
-  one, two = fitting.cloud(system), fitting.cloud(system)
-  assert jax.tree.structure(one) == jax.tree.structure(two)
+def test_systems_of_one_kind_have_one_program(fitted, system, feature, cloud):
+  again = context(fitted, system, feature)["cloud"]
+  assert jax.tree.structure(again) == jax.tree.structure(cloud)
 
 
-def test_what_the_cloud_reads_is_kept_by_each_chain(fitted, system, feature):
+def test_what_the_cloud_reads_is_kept_by_each_chain(
+  fitted, system, feature, cloud
+):
   """Two logits of one dense layer, also through a projection."""
-  cloud = fitting.cloud(system)
   expected = np.asarray(cloud(jnp.asarray(feature))["answer"])
   law = fitting.read_law(fitted, 0, 0, rows(fitted)["simple/active"])
   chain = rows(fitted)["simple/active"].privatizer
@@ -111,11 +122,10 @@ def test_without_weight_a_row_is_the_undefended_one(fitted):
   assert std.shape == (96,) and std.min() > 0 and std.max() > 20 * std.min()
 
 
-def test_unforeseen_labels_are_shown_to_nobody(fitted, system):
+def test_unforeseen_labels_are_shown_to_nobody(fitted, system, feature):
   roles = fitted.roles._replace(private=(), unforeseen=("person",))
   hidden = fitted._replace(roles=roles)
-  index = fitted.folds[0].train
-  known = fitting._context(hidden, system, index)
+  known = context(hidden, system, feature)
   assert list(known["labels"]) == ["answer"] and known["desired"] == ("answer",)
   stage = rows(fitted)["simple/pruned"].privatizer.stages[0]
   with pytest.raises(ValueError, match="no label 'person'"):

@@ -1,0 +1,31 @@
+"""Defences on motion signals: noise added afterwards, and noise in the loop.
+
+Question: a defence that was tuned without noise and is judged under it is not
+judged fairly.  What changes when every training of configs/spar_defences.py
+has the noise between the halves, and the cloud half is tuned on what it gets?
+
+Command: python launch/sweep.py --config=configs/ablations/defences_spar.py
+  --workdir=runs/defences_spar
+
+Measured: not yet run to its end in any size but the tests'.
+"""
+
+from configs import default, spar_defences
+
+
+def get_config(variant: str = "full"):
+  """Return the study that every run starts from, and what each changes."""
+  c = spar_defences.get_config(variant)
+  sigma = c.privatizers.noise.sigma[0]
+  c.sweep = default.in_order(
+    {
+      "afterwards": {"train": {"privatizer": ""}},
+      "in_the_loop": {
+        "train": {
+          "privatizer": f"noise sigma={sigma:g}",
+          "retune_cloud": True,
+        }
+      },
+    }
+  )
+  return c
