@@ -12,6 +12,8 @@ Command: python launch/run.py --config=configs/spar_defences.py
 Measured: not yet run to its end in any size but the tests'.
 """
 
+from typing import Any
+
 from configs import default, spar_activity
 
 TRIALS = 4  # strengths of every defence
@@ -103,7 +105,7 @@ def add_defences(c, *, private: str) -> None:
     "rate": (1e-4, 1e-3, 1e-2, 1e-1),
     "entropy": (0.01, 0.1, 1.0, 10.0),
   }
-  trainings = {"simple": {"siamese": {"weight": 0.0}}}
+  trainings: dict[str, Any] = {"simple": {"siamese": {"weight": 0.0}}}
   for name, weights in strengths.items():
     trainings[name] = {name: {"weight": weights}}
   for other in ("reversal", "entropy"):

@@ -316,3 +316,31 @@ def test_where_nobody_is_named_samples_are_the_units(own):
     assert _ranks(row) == {"rank.image"}
   report = (folder / "report" / "report.md").read_text()
   assert "Units are samples, not people" in report
+
+
+@pytest.fixture(scope="module")
+def compared(launch, tmp_path_factory):
+  """Several defences, each with attackers of all kinds."""
+  folder = tmp_path_factory.mktemp("compared")
+  return folder, _run(launch, folder, "spar_defences")
+
+
+def test_defences_are_ranked_at_equal_leakage(compared):
+  folder, found = compared
+  ranked = [r for r in found.rankings if r["target"] == "person"]
+  assert ranked
+  for one in ranked:
+    names = {c["name"] for c in one["curves"]} | set(one["short"])
+    assert names == {
+      f"{name} grid"
+      for name in (
+        "simple, noise",
+        "simple, pruned",
+        "simple, active",
+        "simple, learned",
+        "siamese_reversal, noise",
+        "entropy, noise",
+      )
+    }
+  text = (folder / "report" / "report.md").read_text()
+  assert "## Ranked at equal leakage\n" in text

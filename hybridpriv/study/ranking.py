@@ -58,9 +58,9 @@ def _at(
 ) -> dict[str, Any]:
   """Rank all curves at one leakage."""
   given = {
-    name: tuple(
-      comparisons.points(tables, own, kind, target)
-      for kind in ("leakage", "utility")
+    name: (
+      comparisons.points(tables, own, "leakage", target),
+      comparisons.points(tables, own, "utility", target),
     )
     for name, own in lines.items()
   }
