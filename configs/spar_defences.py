@@ -23,7 +23,7 @@ def get_config(variant: str = "full"):
   """Return the experiment in one of its sizes: full, small, tiny."""
   c = spar_activity.get_config(variant)
   c.name = "Defences compared: exercise against person on SPAR"
-  add_defences(c, private="person")
+  add_defences(c, private="person", size=50)
   add_audit(c)
   c.privatizers = default.in_order(
     {
@@ -53,22 +53,34 @@ def get_config(variant: str = "full"):
   return c
 
 
-def add_defences(c, *, private: str) -> None:
+def add_defences(c, *, private: str, size: int) -> None:
   """Add a training for each defence; `simple` stays the reference.
 
   Args:
     c: a study with the contrastive term.
-    private: the label that adversaries inside the training guess.
+    private: the label that an adversary inside the training guesses.
+    size: of the inputs that another one restores, pixels or samples a side.
   """
-  c.players.adversary = {
-    "label": private,
-    "input": "feature",
-    "hidden": (64,),
-    "optimizer": {**c.train.finetune.optimizer, "learning_rate": 1e-3},
+  quick = {**c.train.finetune.optimizer, "learning_rate": 3e-3}
+  quick["schedule"] = "constant"
+  c.players = {
+    "adversary": {
+      "label": private,
+      "input": "feature",
+      "hidden": (64,),
+      "optimizer": quick,
+    },
+    "artist": {
+      "size": size,
+      "input": "feature",
+      "hidden": (128,),
+      "optimizer": quick,
+    },
   }
+  both = {"restored": "artist/restored", "target": f"inputs/{size}"}
   guess = {"logits": "adversary/logits", "labels": f"labels/{private}"}
   terms = {
-    # The adversary's own: it learns in every training, and is heard in two.
+    # Of the adversaries: they learn in every training, whoever hears them.
     "guess": ("classification.cross_entropy", guess, {"player": "adversary"}),
     "reversal": ("adversarial.reversed_cross_entropy", guess, {}),
     "maxent": (
@@ -76,12 +88,13 @@ def add_defences(c, *, private: str) -> None:
       {"logits": guess["logits"]},
       {},
     ),
-    # NoPeek's other side is the input; here what the frozen stages made of it.
     "nopeek": (
       "dependence.distance_correlation",
-      {"feature": "feature", "other": "inputs"},
+      {"feature": "feature", "other": f"inputs/{size}"},
       {},
     ),
+    "draw": ("reconstruction.squared_error", both, {"player": "artist"}),
+    "conceal": ("reconstruction.advantage", both, {}),
     "rate": ("dependence.gaussian_rate", {"feature": "feature"}, _VARIANCE),
     "entropy": (
       "dependence.conditional_entropy",
@@ -90,7 +103,7 @@ def add_defences(c, *, private: str) -> None:
     ),
   }
   for name, (function, inputs, more) in terms.items():
-    weight = 1.0 if name == "guess" else 0.0
+    weight = 1.0 if "player" in more else 0.0
     c.objective[name] = {
       "function": function,
       "inputs": inputs,
@@ -102,6 +115,7 @@ def add_defences(c, *, private: str) -> None:
     "reversal": (0.03, 0.1, 0.3, 1.0),
     "maxent": (0.03, 0.1, 0.3, 1.0),
     "nopeek": (0.1, 0.3, 1.0, 3.0),
+    "conceal": (0.1, 1.0, 10.0, 100.0),
     "rate": (1e-4, 1e-3, 1e-2, 1e-1),
     "entropy": (0.01, 0.1, 1.0, 10.0),
   }
