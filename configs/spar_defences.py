@@ -50,6 +50,7 @@ def get_config(variant: str = "full"):
   )
   if variant == "tiny":
     shrink(c)
+    c.privatizers.pruned.drop = (0.5, 0.75)
   return c
 
 
@@ -153,6 +154,5 @@ def shrink(c) -> None:
     for knob in knobs.values():
       if isinstance(knob.weight, tuple):
         knob.weight = knob.weight[:1]
-  c.privatizers.pruned.drop = (0.5, 0.75)
   c.privatizers.learned.weight = (0.1, 1.0)
   c.audit.saturation.shares, c.audit.saturation.widths = (0.5,), ()
