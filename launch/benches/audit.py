@@ -55,7 +55,7 @@ class Size(NamedTuple):
 
 
 FULL = Size()
-QUICK = Size(steps=50)
+QUICK = Size(steps=50, alone=4)
 
 
 def run(quick: bool) -> list[measure.Row]:
