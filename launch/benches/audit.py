@@ -89,6 +89,9 @@ def _compare(name: str, size: Size) -> list[measure.Row]:
         raise
       why = "torch is not installed: pip install torch"
       return measure.Side(against, lambda: None, skipped=why)
+    if (device := jax.default_backend()) != "cpu":
+      why = f"JAX is on {device}, the reference on the CPU: JAX_PLATFORMS=cpu"
+      return measure.Side(against, lambda: None, skipped=why)
     work = for_torch(torch_adversaries, made, hidden, size)
     run, setting = torch_adversaries.fastest(work, way, part)
     scale = len(size.pairs) / len(part)
