@@ -32,7 +32,10 @@ _MISSING = {
 
 
 def start(
-  body: Callable[[list[str]], Any], *required: str, takes: str = ""
+  body: Callable[[list[str]], Any],
+  *required: str,
+  takes: str = "",
+  study: bool = True,
 ) -> None:
   """Parse the flags, run `body`, and say errors in one line.
 
@@ -40,8 +43,10 @@ def start(
     body: the program; given the arguments without a dash.
     *required: flags that must be given.
     takes: what such arguments are, "" if the program has none.
+    study: whether it works on a study, so that --help lists its flags.
   """
-  for name in ("config", "workdir"):  # listed by --help as the program's own
+  for name in ("config", "workdir") if study else ():
+    # Listed by --help as the program's own.
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
 
   def parse(argv: list[str]) -> list[str]:

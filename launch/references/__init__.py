@@ -1,0 +1,1 @@
+"""What hybridpriv is measured against: the same work in other libraries."""
