@@ -152,6 +152,7 @@ def get_config() -> config_dict.ConfigDict:
   c.audit.draws = 4  # codes sent for every sample when scored
   c.audit.max_cost = 0.05  # balanced utility an operating point may cost
   c.audit.queries = (10, 100)  # codes of one input that an attacker averages
+  c.audit.inputs = (10,)  # inputs of one person, likewise, where it has them
   c.audit.query_attacks = ("likelihood.bayes",)
   # A label: attackers are also asked who have samples of its most common class
   # only, about samples of the others.

@@ -298,13 +298,18 @@ def _job(
 
     def draw(key: jax.Array) -> tuple[jax.Array, ...]:
       sent = asked.sample(key, jnp.arange(rows.shape[0]))
-      right, ranks = rank.of_scores(attack.score(attacker, sent), label)
+      scores = attack.score(attacker, sent)
+      # Codes of one person, and of one label, are independent given it.
+      scores = jax.ops.segment_sum(scores, together, rows.shape[0])[together]
+      right, ranks = rank.of_scores(scores, label)
       return right, ranks, jnp.log(ranks)
 
     # Validation and attacked samples are asked together, one program.
     held_out = auxiliary.validation_index
     rows = jnp.concatenate([own.rows[held_out], own.test_rows])
     label = jnp.concatenate([own.label[held_out], own.test_label])
+    alone = jnp.arange(held_out.shape[0])
+    together = jnp.concatenate([alone, alone.shape[0] + own.together])
     asked = sender(rows)
     drawn = jax.lax.map(draw, jax.random.split(ask_key, draws))
     right, ranks, logs = jax.tree.map(lambda x: jnp.mean(x, axis=0), drawn)

@@ -33,6 +33,8 @@ class Problem(NamedTuple):
       from one person, of people whom the attacker has never seen.
     is_shifted: whether the attacker's samples are of another kind than the
       attacked ones.
+    together: the attacker knows that attacked samples of one number here are
+      of one person, and joins what they tell [n]; None to take each alone.
   """
 
   target: str
@@ -42,6 +44,7 @@ class Problem(NamedTuple):
   num_classes: int
   kind: str
   is_shifted: bool = False
+  together: np.ndarray | None = None
 
 
 class Padded(NamedTuple):
@@ -58,6 +61,7 @@ class Padded(NamedTuple):
     test_rows: places of the attacked samples [q, t].
     test_label: their classes [q, t].
     test_mask: 1 where there is one [q, t].
+    together: places of equal number are joined, 0 .. t - 1 [q, t].
   """
 
   rows: np.ndarray
@@ -67,6 +71,7 @@ class Padded(NamedTuple):
   test_rows: np.ndarray
   test_label: np.ndarray
   test_mask: np.ndarray
+  together: np.ndarray
 
 
 def make(
@@ -154,8 +159,9 @@ def _shifted(
     )
   group = data.labels[shift][audit]
   own = np.isin(problem.role, (TRAIN, VALIDATION)) & (problem.label >= 0)
-  counts = np.bincount(group[own & (group >= 0)])
-  common = int(np.argmax(counts)) if len(counts) else -1
+  # One for all folds and questions: they are one target.
+  known = data.labels[shift][data.labels[shift] >= 0]
+  common = int(np.argmax(np.bincount(known)))
   role = np.where(own & (group == common), problem.role, 0)
   attacked = (problem.role == TEST) & (group >= 0) & (group != common)
   role = np.where(attacked, TEST, role)
@@ -199,6 +205,37 @@ def with_share(
     keep = max(1, round(share * len(at)))
     role[generator.permutation(at)[keep:]] = 0
   return problem._replace(role=role)
+
+
+def joined(
+  problem: Problem,
+  person: np.ndarray,
+  num: int,
+  generator: np.random.Generator,
+) -> Problem | None:
+  """Deal the attacked samples of each person into groups of different ones.
+
+  Args:
+    problem: the question.
+    person: of every audit sample [n].
+    num: samples of a group; who has fewer left is not asked about.
+    generator: which are together.
+
+  Returns:
+    The question, or None where nobody has so many.
+  """
+  attacked = (problem.role == TEST) & (problem.label >= 0)
+  together, count = np.full(len(person), -1), 0
+  pairs = zip(person[attacked], problem.label[attacked], strict=True)
+  for own, label in sorted(set(pairs)):
+    at = np.flatnonzero(attacked & (person == own) & (problem.label == label))
+    at = generator.permutation(at)[: len(at) // num * num]
+    together[at] = count + np.arange(len(at)) // num
+    count += len(at) // num
+  if not count:
+    return None
+  role = np.where(attacked & (together < 0), 0, problem.role)
+  return problem._replace(role=role, together=together)
 
 
 def _linked(
@@ -321,4 +358,20 @@ def pad(problems: Sequence[Problem]) -> Padded:
     test_rows=fill(TEST, "rows"),
     test_label=fill(TEST, "label"),
     test_mask=fill(TEST, "mask"),
+    together=_together(problems, parts[TEST]),
   )
+
+
+def _together(
+  problems: Sequence[Problem], tests: Sequence[np.ndarray]
+) -> np.ndarray:
+  """Number what is joined by a place of its own; padding is alone."""
+  size = max(map(len, tests))
+  found = np.tile(np.arange(size, dtype=np.int32), (len(problems), 1))
+  for own, p, at in zip(found, problems, tests, strict=True):
+    if p.together is not None:
+      _, first, group = np.unique(
+        p.together[at], return_index=True, return_inverse=True
+      )
+      own[: len(at)] = first[group]
+  return found

@@ -185,11 +185,12 @@ def repeats(results: Results) -> page.Section | None:
     metrics = {m.metric for m in map(row.leakage_of, row.worst) if m}
     for m in row.leakage:
       if m.metric in metrics:
-        key = (embeddings.title(row), m.target, m.attack, m.metric)
+        of = m.extra.get("queries", "one input")
+        key = (embeddings.title(row), m.target, m.attack, of, m.metric)
         lines.setdefault(key, {})[m.num_queries] = m
   cells = [
     (
-      *key[:3],
+      *key[:4],
       *(words.measured(found.get(number)) for number in numbers),
       words.share(next(iter(found.values())).floor),
     )
@@ -202,19 +203,22 @@ def repeats(results: Results) -> page.Section | None:
     (
       page.Text(
         "Noise is drawn anew for each query, so an attacker that sees several "
-        "codes can average the noise away."
+        "codes of one input can average the noise away. Who knows that codes "
+        "come from one device has different inputs of one person, and adds up "
+        "what they tell."
       ),
       page.Table(
         (
           "embedding",
           "target",
           "attack",
+          "codes of",
           *(words.count(n, "query", "queries") for n in numbers),
           "floor",
         ),
         tuple(cells),
         "Leakage by the number of codes joined, in percent.",
-        words=(1, 2),
+        words=(1, 2, 3),
       ),
     ),
   )

@@ -13,6 +13,7 @@ from hybridpriv.study import (
   groups,
   inverting,
   measures,
+  people,
   proofs,
   provenance,
   results,
@@ -56,20 +57,25 @@ def run(setup: Setup, command: str) -> None:
   points = saturation.points(
     setup, rows, sent, asked, few, len(asked) + len(mixed)
   )
-  outcomes = attacking.run_all(
-    setup, [*tasks, *(point.task for point in points)], every
-  )
+  several, begin = people.joined(setup, asked), len(every)
+  every += [p for p, _ in several]
+  attacks = attacks_of(setup, "attacks")
+  joint = people.tasks(setup, rows, sent, attacks, several, begin)
+  curves = [point.task for point in points]
+  outcomes = attacking.run_all(setup, [*tasks, *curves, *joint], every)
   found, floor, judged = sort(tasks, outcomes[: len(tasks)], len(asked))
   more, checked = transfer.run(setup, rows, asked, mixed)
   found, judged = found | more, judged | checked
-  curves = saturation.measure(
+  rest = outcomes[len(tasks) :]
+  grown = saturation.measure(
     results.questions(setup, asked),
     asked,
     points,
-    outcomes[len(tasks) :],
+    rest[: len(points)],
     setup.config["train"]["seeds"],
   )
-  beside = _beside(setup, rows, sent, asked, curves)
+  repeated = people.measure(setup, several, joint, rest[len(points) :], begin)
+  beside = _beside(setup, rows, sent, asked, grown, repeated)
   report, saved = results.draw_up(setup, rows, asked, found, floor, beside)
   controls_of, more = results.controls(setup, asked, judged)
   folder = setup.folder / "audit"
@@ -85,7 +91,8 @@ def _beside(
   rows: Sequence[build.Row],
   sent: BySystem,
   asked: Asked,
-  curves: Mapping[str, Sequence[Mapping[str, Any]]],
+  grown: Mapping[str, Sequence[Mapping[str, Any]]],
+  repeated: Mapping[str, Sequence[measures.Measured]],
 ) -> dict[str, results.Beside]:
   """Measure what takes no attack that learns, prove what can be proved."""
   chosen = fitting.read_rows(setup)
@@ -102,11 +109,12 @@ def _beside(
       leakage=[
         *restored.get(row.name, ()),
         *measures.ranks(setup, sent, row.name),
+        *repeated.get(row.name, ()),
       ],
       guarantees=proofs.prove(
         setup, row, asking, asked, size=one.clean[0].size
       ),
-      saturation=curves.get(row.name, ()),
+      saturation=grown.get(row.name, ()),
       groups=groups.utility(setup, sent, row.name)
       if chosen[row.name]["selected"]
       else (),

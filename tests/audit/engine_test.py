@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from hybridpriv.attacks import attack as attack_lib
 from hybridpriv.attacks import attribute, density, likelihood
@@ -261,3 +262,36 @@ def test_an_attack_on_short_codes_is_told_the_shape_that_is_sent(key):
   assert engine.code_shape(sent) == (2,) and engine.applies(kde, sent)
   with pytest.raises(ValueError, match=r"density.kde.*\(4, 5\)"):
     engine.attack_encoder(kde, lambda key, x: x, long[0], LABEL, ROLE, key=key)
+
+
+def test_codes_of_one_person_add_up_to_the_known_rate():
+  # Two classes 1 apart in noise of 1: n codes are told apart with
+  # Phi(sqrt(n) / 2).
+  label = np.repeat([0, 1], 600)
+  role = np.tile(np.repeat([TRAIN, VALIDATION, TEST], [20, 20, 560]), 2)
+  codes = label[None, :, None].astype("f4")
+  alone = Problem("side", 0, label, role, 2, "attribute")
+  many = alone._replace(together=np.arange(1200) // 4)
+
+  def likelihoods(attacker, codes):
+    return -0.5 * (codes - jnp.asarray([[0.0, 1.0]])) ** 2
+
+  attack = attack_lib.Attack(
+    "test.known", lambda *_: {}, likelihoods, ({"none": 0.0},)
+  )
+  found = run(
+    [alone, many],
+    [(0, 0), (0, 1)],
+    attack,
+    victims=victims(codes, std=(1.0,))._replace(names=["a"]),
+    draws=8,
+  )
+  for q, num in ((0, 1), (1, 4)):
+    right = found[0, q].right.mean()
+    assert right == pytest.approx(stats.norm.cdf(num**0.5 / 2), abs=0.02)
+  # Those that are joined are right together.
+  together = found[0, 1].right.reshape(3, -1, 4)
+  np.testing.assert_allclose(together.min(-1), together.max(-1))
+  assert found[0, 0].validation == pytest.approx(
+    found[0, 1].validation, abs=0.1
+  )

@@ -113,7 +113,7 @@ LARGE = problem([2, 1, 1, 2, 3, 1, 1], [2, -1, 1, 1, 0, 0, 1], target="beard")
 def test_problems_are_padded_to_one_shape_and_masked():
   found = problems.pad([SMALL, LARGE])
   assert found.rows.shape == found.label.shape == (2, 3 + 2)
-  for p, rows, label, train, validation, test, answer, mask in zip(
+  for p, rows, label, train, validation, test, answer, mask, _ in zip(
     [SMALL, LARGE], *found, strict=True
   ):
     parts = (
@@ -161,3 +161,89 @@ def test_shuffled_labels_are_dealt_to_people_and_the_truth_stays():
     assert by_person(mixed.label) == by_person(p.label)
     changed += np.sum(mixed.label != p.label)
   assert changed
+
+
+def test_joined_samples_are_of_one_person_and_no_other_is_asked_about():
+  data = made_up()
+  found, audit = make(data, ("person", "side"), (2, 5, 7))
+  for problem in found:
+    person = data.person[audit]
+    rng = np.random.default_rng(0)
+    many = problems.joined(problem, person, 4, rng)
+    asked = many.role == TEST
+    assert (
+      asked.sum()
+      and (many.role[~asked] == problem.role[~asked])[
+        problem.role[~asked] != TEST
+      ].all()
+    )
+    numbers, counts = np.unique(many.together[asked], return_counts=True)
+    assert (counts == 4).all() and numbers.min() >= 0
+    for number in numbers:
+      own = asked & (many.together == number)
+      assert len(np.unique(person[own])) == len(np.unique(many.label[own])) == 1
+    # As many groups as there are samples for: fewer than four are left.
+    for own in np.unique(person[asked]):
+      for label in np.unique(problem.label):
+        mine = (problem.role == TEST) & (person == own)
+        mine &= problem.label == label
+        assert (asked & mine).sum() == mine.sum() // 4 * 4
+    assert problems.joined(problem, person, 10_000, rng) is None
+
+
+def test_padded_places_are_joined_with_themselves():
+  data = made_up()
+  found, audit = make(data, ("person",), (2, 5, 7))
+  person = data.person[audit]
+  many = problems.joined(found[0], person, 3, np.random.default_rng(0))
+  padded = problems.pad([found[0], many])
+  size = padded.test_rows.shape[1]
+  np.testing.assert_array_equal(padded.together[0], np.arange(size))
+  own, known = padded.together[1], padded.test_mask[1] > 0
+  np.testing.assert_array_equal(own[~known], np.arange(size)[~known])
+  numbers = many.together[padded.test_rows[1][known]]
+  for a in range(known.sum()):
+    np.testing.assert_array_equal(own[known] == own[a], numbers == numbers[a])
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_a_share_of_the_data_is_one_of_each_class(share):
+  found, _ = make(made_up(), ("person", "side"))
+  for problem in found:
+    few = problems.with_share(problem, share, np.random.default_rng(0))
+    for c in range(problem.num_classes):
+      before, after = (
+        ((p.role == TRAIN) & (p.label == c)).sum() for p in (problem, few)
+      )
+      assert after == max(1, round(share * before))
+    changed = few.role != problem.role
+    assert (problem.role[changed] == TRAIN).all()
+
+
+def test_a_shifted_attacker_has_one_class_and_attacks_the_others():
+  data = made_up()
+  audit = np.arange(len(data.person))
+  found = problems.make(
+    data, audit, 0, ("person", "side"), rotations=3, seed=0, shift="side"
+  )
+  shifted = [p for p in found if p.is_shifted]
+  # As many are left as right; the first of equals.
+  assert {p.target for p in shifted} == {
+    "person (auxiliary: side left)",
+    "person (across recordings) (auxiliary: side left)",
+  }
+  side = data.labels["side"]
+  for p in shifted:
+    own = np.isin(p.role, (TRAIN, VALIDATION)) & (p.label >= 0)
+    attacked = (p.role == TEST) & (p.label >= 0)
+    assert len(np.unique(side[own])) == 1
+    assert set(side[attacked]).isdisjoint(side[own]) and attacked.any()
+
+
+def test_a_shift_that_leaves_nobody_to_attack_is_named():
+  data = made_up()
+  audit = np.flatnonzero(data.labels["side"] == 0)
+  with pytest.raises(ValueError, match="shift='side' leaves the attacker on"):
+    problems.make(
+      data, audit, 0, ("person",), rotations=3, seed=0, shift="side"
+    )

@@ -33,6 +33,9 @@ def audited(of_pictures, quiet, tmp_path_factory):
         "frozen_mlp": {"function": "habit.frozen_mlp", "max_steps": 50},
       },
       "shift": "answer",
+      "inputs": (2, 500),
+      "query_attacks": ("attribute.mlp",),
+      "queries": (),
       "saturation": {"shares": (0.25, 0.5), "widths": (4,)},
     },
   )
@@ -68,6 +71,18 @@ def test_an_attacker_with_other_data_is_a_target_of_its_own(results):
     same = row["leakage"][row["worst"]["person"]]
     # Half of the pictures are of the other answer.
     assert 0 < own["value"] <= 1 and own["num_units"] == same["num_units"]
+
+
+def test_inputs_of_one_person_are_joined(results, page):
+  found = [
+    m
+    for row in results["rows"]
+    for m in row["leakage"]
+    if m.get("queries") == "different inputs of one person"
+  ]
+  assert {(m["target"], m["num_queries"]) for m in found} == {("person", 2)}
+  assert all(m["attack"] == "attribute.mlp" for m in found)
+  assert "different inputs of one person" in page
 
 
 def test_every_group_of_a_chosen_row_is_measured(results):
