@@ -117,7 +117,7 @@ def _convolutional(width: int) -> tuple[adversary.Init, adversary.Logits]:
     keys = jax.random.split(key, 3)
     he = jax.nn.initializers.he_normal()
     channels, windows = codes.shape[-1], _WINDOW ** (codes.ndim - 2)
-    params = {}
+    params: dict[str, Any] = {}
     if channels > width:
       lecun = jax.nn.initializers.lecun_normal()
       params["map"], channels = lecun(keys[0], (channels, width)), width

@@ -119,7 +119,7 @@ def mlp(
       second,
       init(first, sample(first, held_out[:1]), target.shape[1]),
       draw=lambda pick: adversary.choose(pick, weights, 64),
-      loss=lambda *now: jnp.mean(error(*now)),
+      loss=lambda params, noise, index: jnp.mean(error(params, noise, index)),
       judge=lambda params, noise: jnp.sum(
         error(params, noise, held_out) * auxiliary.validation_weights
       ),

@@ -191,6 +191,7 @@ def metric(
   ) -> Any:
     keys = jax.random.split(key, 4)
     weights, held_out = auxiliary.train_weights, auxiliary.validation_index
+    ones, judged = jnp.ones(batch_size), auxiliary.validation
     own = attack_lib.flatten(victim.sample(keys[0], auxiliary.train_index))
     mean, std = attack_lib.moments(own, weights)
     size = own.shape[1]
@@ -218,8 +219,8 @@ def metric(
       keys[2],
       params,
       draw=draw,
-      loss=lambda *now: cost(*now, jnp.ones(batch_size)),
-      judge=lambda *now: cost(*now, held_out, auxiliary.validation),
+      loss=lambda params, noise, index: cost(params, noise, index, ones),
+      judge=lambda params, noise: cost(params, noise, held_out, judged),
       learning_rate=knobs["learning_rate"],
       max_steps=max_steps,
       patience=patience,
