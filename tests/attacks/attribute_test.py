@@ -118,7 +118,8 @@ def _signals(num, length=24):
   return codes.astype("f4"), label
 
 
-def test_a_pattern_that_stands_anywhere_is_found_by_convolutions():
+def test_a_pattern_that_stands_anywhere_is_found_by_convolutions(monkeypatch):
+  monkeypatch.setattr(engine, "_block_size", lambda *_: 1)
   codes, label = _signals(900)
   role = np.repeat([problems.TRAIN, problems.VALIDATION, problems.TEST], 300)
   victims = engine.Victims(

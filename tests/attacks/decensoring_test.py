@@ -36,6 +36,14 @@ def _mixed(informative):
   return (parts @ turn).astype("f4"), features.astype("f4")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_at_a_time():
+  """Attackers are few here: no block need be filled."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(engine, "_block_size", lambda *_: 2)
+    yield
+
+
 def _victims(codes, features, std=0.1):
   law = ({"std": jnp.full(1, std)},)
   return engine.Victims(
