@@ -1,16 +1,16 @@
 r"""De-censoring: from codes to features that nobody censored, then an attack.
 
-A defence that was trained to drop a private label drops it from its own codes.
+A code that was trained not to tell a private label may tell of features that do.
 The attacker has another encoder, one that no defence has touched (in a study
 the network before fine-tuning), and with it features $r_i$ of its own samples.
 It learns from fresh codes $z_i$ of the same samples what such features were,
 $\hat r(z)$, and to tell the private label from $r$; it attacks a code by what
 the second says of the first.  The features say more of each sample than its
-label does: where labels are few, or classes many, that is what it gains.
+label does: where labels are few, or classes many, that is what it may gain.
 
 References:
   Song and Shmatikov 2020, Overlearning Reveals Sensitive Attributes, arXiv
-  1905.11742, section 3.3.
+  1905.11742.
 """
 
 import dataclasses

@@ -190,8 +190,8 @@ def group(
 
   Args:
     members: the systems.
-    features: see `references`; controls get those of their fold's first
-      network.
+    features: see `references`; a control, which is of no training, gets those
+      of one of its fold's networks.
   """
   found: dict[Any, list[Member]] = {}
   for member in members:
