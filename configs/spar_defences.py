@@ -136,7 +136,9 @@ _VARIANCE = {"variance": 1.0}
 
 
 def add_audit(c) -> None:
-  """Ask for the field's habit beside the worst, and for saturation."""
+  """Ask for more attacks, the field's habit beside them, and saturation."""
+  c.audit.attacks.conv = {"function": "attribute.conv", "max_steps": 500}
+  c.audit.attacks.ridge = {"function": "decensoring.ridge", "max_steps": 500}
   c.audit.attacks.frozen_mlp = {
     "function": "habit.frozen_mlp",
     "max_steps": 500,

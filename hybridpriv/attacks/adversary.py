@@ -1,10 +1,11 @@
-"""Training of adversaries that learn by gradient, as one pure function.
+"""Training of adversaries that learn by gradient, as pure functions.
 
 The whole training (batches, fresh noise, Adam, early stopping) is a
 `lax.while_loop`, so hundreds of adversaries, over victims, knobs and seeds,
 are one vmapped program.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,117 @@ import optax
 
 from hybridpriv.attacks import attack as attack_lib
 
-_CHUNK = 25  # steps between two looks at validation
+# (key, codes [1, ...], number of outputs) -> parameters
+Init = Callable[[jax.Array, jax.Array, int], Any]
+# (parameters, codes [b, ...]) -> outputs [b, n]
+Logits = Callable[[Any, jax.Array], jax.Array]
+
+CHUNK = 25  # steps between two looks at validation
+
+
+def dense(hidden: tuple[int, ...]) -> tuple[Init, Logits]:
+  """Make a dense network; its parameters are (kernel, bias) pairs.
+
+  Args:
+    hidden: units of its hidden layers.
+
+  Returns:
+    How to draw its parameters, and how to run it; see `Init` and `Logits`.
+  """
+
+  def init(key: jax.Array, codes: jax.Array, num_outputs: int) -> Any:
+    sizes = (codes.size, *hidden, num_outputs)
+    keys = jax.random.split(key, len(sizes))
+    he = jax.nn.initializers.he_normal()
+    layers = [
+      (he(k, (a, b)), jnp.zeros(b))
+      for k, a, b in zip(keys, sizes[:-1], sizes[1:], strict=False)
+    ]
+    # From 0: what the attacker's own codes never excite has no say.
+    return [*layers[:-1], jax.tree.map(jnp.zeros_like, layers[-1])]
+
+  def logits(params: Any, codes: jax.Array) -> jax.Array:
+    codes = attack_lib.flatten(codes)
+    for kernel, bias in params[:-1]:
+      codes = jax.nn.relu(codes @ kernel + bias[None])
+    kernel, bias = params[-1]
+    return codes @ kernel + bias[None]
+
+  return init, logits
+
+
+def descend(
+  key: jax.Array,
+  params: Any,
+  *,
+  draw: Callable[[jax.Array], jax.Array],
+  loss: Callable[[Any, jax.Array, jax.Array], jax.Array],
+  judge: Callable[[Any, jax.Array], jax.Array],
+  learning_rate: jax.Array,
+  weight_decay: jax.Array | float = 0.0,
+  max_steps: int,
+  patience: int,
+) -> Any:
+  """Minimise a loss by Adam until what validation says of it stalls.
+
+  Every step and every look at validation has a key of its own, for noise.
+
+  Args:
+    key: typed key.
+    params: what to start from.
+    draw: key -> samples of the steps until the next look [CHUNK, b], drawn at
+      once: choosing is dear when done step by step.
+    loss: (parameters, key, samples [b]) -> [].
+    judge: (parameters, key) -> [], the loss on validation.
+    learning_rate: Adam's, traced.
+    weight_decay: decoupled, traced.
+    max_steps: hard limit.
+    patience: looks at validation without a new best before it stops.
+
+  Returns:
+    The parameters of the look with the lowest validation loss.
+  """
+  optimizer = optax.scale_by_adam()
+
+  def one_step(carry: Any, inputs: Any) -> tuple[Any, None]:
+    params, opt_state = carry
+    noise, index = inputs
+    grads = jax.grad(loss)(params, noise, index)
+    updates, opt_state = optimizer.update(grads, opt_state, params)
+    params = jax.tree.map(
+      lambda p, u: p - learning_rate * (u + weight_decay * p), params, updates
+    )
+    return (params, opt_state), None
+
+  def look(carry: Any) -> Any:
+    number, params, opt_state, best, best_loss, since = carry
+    noise, pick, chunk = jax.random.split(jax.random.fold_in(key, number), 3)
+    (params, opt_state), _ = jax.lax.scan(
+      one_step,
+      (params, opt_state),
+      (jax.random.split(chunk, CHUNK), draw(pick)),
+    )
+    now = judge(params, noise)
+    better = now < best_loss
+    best = jax.tree.map(lambda a, b: jnp.where(better, a, b), params, best)
+    since = jnp.where(better, 0, since + 1)
+    best_loss = jnp.where(better, now, best_loss)
+    return number + 1, params, opt_state, best, best_loss, since
+
+  def goes_on(carry: Any) -> jax.Array:
+    number, *_, since = carry
+    return (number < max(max_steps // CHUNK, 1)) & (since < patience)
+
+  start = (0, params, optimizer.init(params), params, jnp.inf, 0)
+  return jax.lax.while_loop(goes_on, look, start)[3]
+
+
+def choose(key: jax.Array, weights: jax.Array, size: int) -> jax.Array:
+  """Draw places [CHUNK, size], each as often as its weight [m] says."""
+  cumulative = jnp.cumsum(weights)
+  at = jax.random.uniform(key, (CHUNK, size)) * cumulative[-1]
+  found = jnp.searchsorted(cumulative, at, side="right")
+  return jnp.minimum(found, weights.shape[0] - 1)
 
 
 def learn(
@@ -22,10 +133,11 @@ def learn(
   victim: attack_lib.Victim,
   auxiliary: attack_lib.Auxiliary,
   *,
-  init: Callable[[jax.Array, jax.Array], Any],
-  logits: Callable[[Any, jax.Array], jax.Array],
+  init: Init,
+  logits: Logits,
   learning_rate: jax.Array,
   weight_decay: jax.Array | float = 0.0,
+  by_channel: bool = False,
   batch_size: int = 64,
   max_steps: int = 1000,
   patience: int = 6,
@@ -40,10 +152,13 @@ def learn(
     key: typed key.
     victim: sampler of defended codes.
     auxiliary: the attacker's labels and roles.
-    init: (key, codes [1, d]) -> parameters.
-    logits: (parameters, standardised codes [b, d]) -> [b, num_classes].
+    init: (key, codes [1, ...], number of classes) -> parameters.
+    logits: (parameters, standardised codes [b, ...] in the shape in which they
+      are sent) -> [b, num_classes].
     learning_rate: Adam's, traced.
     weight_decay: decoupled, traced.
+    by_channel: whether the components of a channel, the last axis, have one
+      spread, so that a pattern is as large wherever it stands.
     batch_size: samples a step.
     max_steps: hard limit.
     patience: looks at validation without a new best before it stops.
@@ -53,61 +168,37 @@ def learn(
     loss.
   """
   keys = jax.random.split(key, 3)
-  weights, judge = auxiliary.train_weights, auxiliary.validation_weights
-  cumulative = jnp.cumsum(weights)
-  num = weights.shape[0]
-  held_out = auxiliary.validation_index
-  own = attack_lib.flatten(victim.sample(keys[0], auxiliary.train_index))
-  mean = jnp.sum(own * weights[:, None], axis=0)
-  variance = jnp.sum((own - mean[None]) ** 2 * weights[:, None], axis=0)
-  std = attack_lib.scale(variance)
+  weights, held_out = auxiliary.train_weights, auxiliary.validation_index
+  sent = victim.sample(keys[0], auxiliary.train_index)
+  mean, std = attack_lib.moments(attack_lib.flatten(sent), weights)
+  if by_channel:
+    std = _shared(std, sent.shape[1:])
 
-  def standardise(codes: jax.Array) -> jax.Array:
-    return attack_lib.standardise(codes, mean, std)
-
-  params = init(keys[1], jnp.zeros((1, own.shape[1])))
-  optimizer = optax.scale_by_adam()
-
-  def loss(params: Any, codes: jax.Array, label: jax.Array) -> jax.Array:
-    return optax.softmax_cross_entropy_with_integer_labels(
-      logits(params, standardise(codes)), label
-    )
-
-  def one_step(carry: Any, inputs: Any) -> tuple[Any, None]:
-    params, opt_state = carry
-    noise, index = inputs
+  def entropy(params: Any, noise: jax.Array, index: jax.Array) -> jax.Array:
     codes = victim.sample(noise, index)
-    grads = jax.grad(
-      lambda p: jnp.mean(loss(p, codes, auxiliary.label[index]))
-    )(params)
-    updates, opt_state = optimizer.update(grads, opt_state, params)
-    params = jax.tree.map(
-      lambda p, u: p - learning_rate * (u + weight_decay * p), params, updates
+    standard = attack_lib.standardise(codes, mean, std).reshape(codes.shape)
+    return optax.softmax_cross_entropy_with_integer_labels(
+      logits(params, standard), auxiliary.label[index]
     )
-    return (params, opt_state), None
 
-  def look(carry: Any) -> Any:
-    number, params, opt_state, best, best_loss, since = carry
-    key = jax.random.fold_in(keys[2], number)
-    noise, pick, chunk = jax.random.split(key, 3)
-    # One draw for the whole chunk: choosing is dear when done step by step.
-    at = jax.random.uniform(pick, (_CHUNK, batch_size)) * cumulative[-1]
-    index = jnp.minimum(jnp.searchsorted(cumulative, at, side="right"), num - 1)
-    (params, opt_state), _ = jax.lax.scan(
-      one_step, (params, opt_state), (jax.random.split(chunk, _CHUNK), index)
-    )
-    codes = victim.sample(noise, held_out)
-    now = jnp.sum(loss(params, codes, auxiliary.label[held_out]) * judge)
-    better = now < best_loss
-    best = jax.tree.map(lambda a, b: jnp.where(better, a, b), params, best)
-    since = jnp.where(better, 0, since + 1)
-    best_loss = jnp.where(better, now, best_loss)
-    return number + 1, params, opt_state, best, best_loss, since
-
-  def goes_on(carry: Any) -> jax.Array:
-    number, *_, since = carry
-    return (number < max(max_steps // _CHUNK, 1)) & (since < patience)
-
-  start = (0, params, optimizer.init(params), params, jnp.inf, 0)
-  best = jax.lax.while_loop(goes_on, look, start)[3]
+  best = descend(
+    keys[2],
+    init(keys[1], jnp.zeros((1, *sent.shape[1:])), auxiliary.num_classes),
+    draw=lambda pick: choose(pick, weights, batch_size),
+    loss=lambda params, noise, index: jnp.mean(entropy(params, noise, index)),
+    judge=lambda params, noise: jnp.sum(
+      entropy(params, noise, held_out) * auxiliary.validation_weights
+    ),
+    learning_rate=learning_rate,
+    weight_decay=weight_decay,
+    max_steps=max_steps,
+    patience=patience,
+  )
   return {"params": best, "mean": mean, "std": std}
+
+
+def _shared(std: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+  """Give all components of a channel their root mean square spread [d]."""
+  positions = math.prod(shape[:-1])
+  variance = jnp.mean(std.reshape(positions, -1) ** 2, axis=0)
+  return jnp.tile(attack_lib.scale(variance), positions)

@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +16,7 @@ LIMIT = 10.0  # spreads: farther out is held for no farther than that
 
 @functools.partial(
   jax.tree_util.register_dataclass,
-  data_fields=["codes", "law", "which", "rows"],
+  data_fields=["codes", "law", "which", "rows", "uncensored"],
   meta_fields=["noise", "num_queries"],
 )
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Victim:
     rows: where the auxiliary samples are in `codes`, [m + v].
     noise: the random part of the privatizer (static).
     num_queries: how many codes of the same input are averaged (static).
+    uncensored: features of the same samples by another encoder, one that no
+      defence has censored [v, n, r]; None where the attacker has none.
   """
 
   codes: jax.Array
@@ -40,6 +43,7 @@ class Victim:
   rows: jax.Array
   noise: privatizer_lib.Privatizer
   num_queries: int = 1
+  uncensored: jax.Array | None = None
 
   def sample(self, key: jax.Array, index: jax.Array) -> jax.Array:
     """Draw codes of auxiliary samples as they are sent, with fresh noise.
@@ -73,6 +77,18 @@ class Victim:
     privatizer.
     """
     return self.codes[self.which, self.rows[index]]
+
+  def reference(self, index: jax.Array) -> jax.Array:
+    """Give the uncensored features of auxiliary samples, [b, r].
+
+    The attacker can: these inputs are its own, and so is the encoder.
+    """
+    if self.uncensored is None:
+      raise ValueError(
+        "this attack needs features of an uncensored encoder: give the victim"
+        " `uncensored`"
+      )
+    return self.uncensored[self.which, self.rows[index]]
 
 
 @functools.partial(
@@ -136,6 +152,8 @@ class Attack(NamedTuple):
     applies: (noise, shape of a code as sent) -> whether the attack can be run
       on such codes; None for always.
     links: whether it compares codes.
+    needs_reference: whether it learns from features of an encoder that no
+      defence has censored, see `Victim.reference`.
   """
 
   name: str
@@ -146,6 +164,15 @@ class Attack(NamedTuple):
     Callable[[privatizer_lib.Privatizer, tuple[int, ...]], bool] | None
   ) = None
   links: bool = False
+  needs_reference: bool = False
+
+
+def grid(**tried: float | Sequence[float]) -> tuple[dict[str, float], ...]:
+  """List all settings of knobs, of each of which one or several are tried."""
+  values = [x if isinstance(x, Sequence) else (x,) for x in tried.values()]
+  return tuple(
+    dict(zip(tried, each, strict=True)) for each in itertools.product(*values)
+  )
 
 
 def class_weights(
@@ -166,6 +193,23 @@ def class_weights(
   present = jnp.maximum(jnp.sum(count > 0), 1)
   each = jnp.where(count > 0, 1.0 / jnp.maximum(count, 1.0), 0.0) / present
   return one_hot @ each
+
+
+def moments(
+  codes: jax.Array, weights: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Give mean and spread (see `scale`) of components.
+
+  Args:
+    codes: [m, d].
+    weights: of the samples, sum 1 [m].
+
+  Returns:
+    [d] and [d].
+  """
+  mean = jnp.sum(codes * weights[:, None], axis=0)
+  variance = jnp.sum((codes - mean[None]) ** 2 * weights[:, None], axis=0)
+  return mean, scale(variance)
 
 
 def scale(variance: jax.Array) -> jax.Array:

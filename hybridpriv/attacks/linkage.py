@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from hybridpriv.attacks import adversary
 from hybridpriv.attacks import attack as attack_lib
 from hybridpriv.attacks.likelihood import product
 
 _LARGEST = 256  # values of a code whose covariances are formed
-_CHUNK = 25  # steps between two looks at validation
 FALSE_ALARMS = 0.01
 
 
@@ -32,7 +32,7 @@ def cosine() -> attack_lib.Attack:
   ) -> Any:
     del knobs
     own = attack_lib.flatten(victim.sample(key, auxiliary.train_index))
-    mean, std = _moments(own, auxiliary.train_weights)
+    mean, std = attack_lib.moments(own, auxiliary.train_weights)
     return {"mean": mean, "std": std}
 
   def compare(attacker: Any, a: jax.Array, b: jax.Array) -> jax.Array:
@@ -76,7 +76,7 @@ def two_covariance(
   ) -> Any:
     index = auxiliary.train_index
     codes = attack_lib.flatten(victim.sample(key, index))
-    mean, std = _moments(codes, auxiliary.train_weights)
+    mean, std = attack_lib.moments(codes, auxiliary.train_weights)
     codes = attack_lib.standardise(codes, mean, std)
     one_hot = jax.nn.one_hot(auxiliary.label[index], auxiliary.num_classes)
     one_hot = one_hot * auxiliary.train[:, None]  # [m, c]
@@ -190,10 +190,10 @@ def metric(
     knobs: Any,
   ) -> Any:
     keys = jax.random.split(key, 4)
-    weights = auxiliary.train_weights
-    cumulative = jnp.cumsum(weights)
+    weights, held_out = auxiliary.train_weights, auxiliary.validation_index
+    ones, judged = jnp.ones(batch_size), auxiliary.validation
     own = attack_lib.flatten(victim.sample(keys[0], auxiliary.train_index))
-    mean, std = _moments(own, weights)
+    mean, std = attack_lib.moments(own, weights)
     size = own.shape[1]
     matrix = jax.random.normal(keys[1], (size, width)) / jnp.sqrt(size * width)
     params = {
@@ -201,54 +201,30 @@ def metric(
       "offset": jnp.zeros([]),
       "slope": jnp.zeros([]),
     }
-    optimizer = optax.adam(knobs["learning_rate"])
-    held_out = auxiliary.validation_index
-    ones = jnp.ones(batch_size)
 
-    def codes_of(key: jax.Array, index: jax.Array) -> jax.Array:
-      return attack_lib.standardise(victim.sample(key, index), mean, std)
-
-    def one_step(carry: Any, inputs: Any) -> tuple[Any, None]:
-      params, opt_state = carry
-      noise, index = inputs
-      codes = codes_of(noise, index)
-      grads = jax.grad(loss)(params, codes, auxiliary.label[index], ones)
-      updates, opt_state = optimizer.update(grads, opt_state, params)
-      return (optax.apply_updates(params, updates), opt_state), None
-
-    def look(carry: Any) -> Any:
-      number, params, opt_state, best, best_loss, since = carry
-      noise, pick, chunk = jax.random.split(
-        jax.random.fold_in(keys[2], number), 3
-      )
+    def draw(pick: jax.Array) -> jax.Array:
       # Half of the codes are of a person drawn already: pairs are rare.
-      half = batch_size // 2
-      at = jax.random.uniform(pick, (_CHUNK, half)) * cumulative[-1]
-      first = jnp.searchsorted(cumulative, at, side="right")
-      first = jnp.minimum(first, len(weights) - 1)
+      first = adversary.choose(pick, weights, batch_size // 2)
       mates = _mates(pick, first, auxiliary, weights)
-      index = jnp.concatenate([first, mates], axis=1)
-      (params, opt_state), _ = jax.lax.scan(
-        one_step, (params, opt_state), (jax.random.split(chunk, _CHUNK), index)
-      )
-      now = loss(
-        params,
-        codes_of(noise, held_out),
-        auxiliary.label[held_out],
-        auxiliary.validation,
-      )
-      better = now < best_loss
-      best = jax.tree.map(lambda a, b: jnp.where(better, a, b), params, best)
-      since = jnp.where(better, 0, since + 1)
-      best_loss = jnp.where(better, now, best_loss)
-      return number + 1, params, opt_state, best, best_loss, since
+      return jnp.concatenate([first, mates], axis=1)
 
-    def goes_on(carry: Any) -> jax.Array:
-      number, *_, since = carry
-      return (number < max(max_steps // _CHUNK, 1)) & (since < patience)
+    def cost(
+      params: Any, noise: jax.Array, index: jax.Array, mask: jax.Array
+    ) -> jax.Array:
+      codes = victim.sample(noise, index)
+      codes = attack_lib.standardise(codes, mean, std)
+      return loss(params, codes, auxiliary.label[index], mask)
 
-    start = (0, params, optimizer.init(params), params, jnp.inf, 0)
-    best = jax.lax.while_loop(goes_on, look, start)[3]
+    best = adversary.descend(
+      keys[2],
+      params,
+      draw=draw,
+      loss=lambda params, noise, index: cost(params, noise, index, ones),
+      judge=lambda params, noise: cost(params, noise, held_out, judged),
+      learning_rate=knobs["learning_rate"],
+      max_steps=max_steps,
+      patience=patience,
+    )
     return {"params": best, "mean": mean, "std": std}
 
   def compare(attacker: Any, a: jax.Array, b: jax.Array) -> jax.Array:
@@ -326,14 +302,6 @@ def _mates(
   share = jax.random.uniform(jax.random.fold_in(key, 1), first.shape)
   on = 1 + jnp.floor(share * (count - 1)).astype(jnp.int32)
   return order[low + (own - low + on) % jnp.maximum(count, 1)]
-
-
-def _moments(
-  codes: jax.Array, weights: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  mean = jnp.sum(codes * weights[:, None], axis=0)
-  variance = jnp.sum((codes - mean[None]) ** 2 * weights[:, None], axis=0)
-  return mean, attack_lib.scale(variance)
 
 
 def _squares(a: jax.Array, b: jax.Array) -> jax.Array:

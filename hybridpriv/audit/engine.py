@@ -7,6 +7,7 @@ is tried with one seed; the best on attacker validation is then run with the
 other seeds.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -36,6 +37,8 @@ class Victims(NamedTuple):
       [v, n, ...]; shorter folds padded.
     law: state of the random part, stacked [v, ...].
     noise: the random part.
+    reference: features of the same samples by an encoder that no defence has
+      censored [v, n, r], float32; None where attackers have none.
   """
 
   names: Sequence[Any]
@@ -43,6 +46,7 @@ class Victims(NamedTuple):
   codes: np.ndarray
   law: Any
   noise: privatizer_lib.Privatizer
+  reference: np.ndarray | None = None
 
 
 class Outcome(NamedTuple):
@@ -93,7 +97,15 @@ def attack_all(
 
   Returns:
     The outcome by pair.
+
+  Raises:
+    ValueError: the attack needs a reference and there is none.
   """
+  if attack.needs_reference and victims.reference is None:
+    raise ValueError(
+      f"{attack.name} needs features of the same samples by an uncensored"
+      " encoder: give `Victims` a `reference`, or use another attack"
+    )
   numbers = list(range(len(problems)))
   if attack.links:
     # Pairs are many, and the other problems larger.
@@ -109,6 +121,7 @@ def attack_all(
   shared = (
     jnp.asarray(victims.codes),
     jax.tree.map(jnp.asarray, victims.law),
+    jnp.asarray(victims.reference) if attack.needs_reference else None,
     jax.tree.map(jnp.asarray, padded),
     key,
   )
@@ -199,8 +212,8 @@ def attack_encoder(
   if not applies(attack, victim):
     raise ValueError(
       f"{attack.name} needs the law of the noise, which an encoder does not"
-      f" tell, or shorter codes than these, {code_shape(victim)}: use another"
-      " attack"
+      f" tell, or features of an uncensored one, or codes of another shape than"
+      f" these, {code_shape(victim)}: use another attack"
     )
   size = int(label.max()) + 1
   problem = problems_lib.Problem("label", 0, label, role, size, "attribute")
@@ -212,6 +225,8 @@ def attack_encoder(
 
 def applies(attack: attack_lib.Attack, victims: Victims) -> bool:
   """Say whether an attack can be run on what these systems send."""
+  if attack.needs_reference and victims.reference is None:
+    return False
   if attack.applies is None:
     return True
   return attack.applies(victims.noise, code_shape(victims))
@@ -251,7 +266,7 @@ def _program(
   name = (attack.fit, attack.score, law, num_classes, draws, num_queries)
   if name not in _PROGRAMS:
     one = _job(attack, noise, num_classes, draws, num_queries)
-    axes = (None, None, None, None, 0, 0, 0, 0)
+    axes = (None, None, None, None, None, 0, 0, 0, 0)
     mapped = jax.vmap(one, in_axes=axes)
     _PROGRAMS[name] = jax.jit(mapped, compiler_options=options)
   return _PROGRAMS[name]
@@ -269,6 +284,7 @@ def _job(
   def one(
     codes: jax.Array,
     law: Any,
+    reference: jax.Array | None,
     problems: problems_lib.Padded,
     key: jax.Array,
     which: jax.Array,
@@ -289,6 +305,9 @@ def _job(
       return attack_lib.Victim(own, law, first, place, noise, num_queries)
 
     victim = sender(own.rows)
+    if reference is not None:
+      features = reference[which, own.rows][None]
+      victim = dataclasses.replace(victim, uncensored=features)
     auxiliary = attack_lib.Auxiliary(
       own.label, own.train, own.validation, num_classes
     )

@@ -123,13 +123,14 @@ def run_all(
 def _factorises(task: Task) -> bool:
   """Tell whether a task factorises matrices."""
   correlated = any("factor" in state for state in task.group.law)
-  names = ("density.", "linkage.two_covariance")
+  names = ("decensoring.", "density.", "linkage.two_covariance")
   return correlated or task.attack.name.startswith(names)
 
 
 def _digest(task: Task, asked: Sequence[problems.Problem], draws: int) -> str:
   group = task.group
   names = (task.title, group.names, task.pairs, task.attack.grid, task.seeds)
+  features = group.reference if task.attack.needs_reference else None
   return parts.digest(
-    (*names, draws), (group.codes, group.law, problems.pad(asked))
+    (*names, draws), (group.codes, group.law, features, problems.pad(asked))
   )

@@ -220,7 +220,8 @@ def _tasks(
     *victims.control_systems(setup, asked, sent[0, 0][smallest].clean),
   ]
   found = []
-  for group in victims.group(systems):
+  features = victims.references(setup)
+  for group in victims.group(systems, features):
     for attack in attacks:
       found.append(Task("rows", attack, group, pairs(group, wanted), seeds))
       if attack.name in config["query_attacks"]:
@@ -235,7 +236,7 @@ def _tasks(
     ("floors", victims.floors(setup, sent)),
     ("raw", victims.raw_inputs(setup)),
   ):
-    for group in victims.group(members):
+    for group in victims.group(members, features):
       plain = pairs(group, lambda name, q: q < len(asked))
       found += [Task(purpose, attack, group, plain, 1) for attack in floors]
   return attacking.able(found, asked)

@@ -1,5 +1,6 @@
 """The systems under attack: codes of audit people, grouped by shape."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,12 +13,18 @@ from hybridpriv.attacks import rank
 from hybridpriv.audit import controls, engine, problems
 from hybridpriv.privatizers import noise as noise_lib
 from hybridpriv.privatizers import privatizer as privatizer_lib
-from hybridpriv.study import fitting, judging, training
+from hybridpriv.privatizers import project
+from hybridpriv.study import fitting, judging, training, workdir
 from hybridpriv.study.setup import Setup, key
 
 # Codes this small go through the noise program even without noise (of standard
 # deviation 0): one compiled program less for every attack.
 _SMALL = 64
+
+_COMPONENTS = 64  # of uncensored features, at most
+
+# Uncensored features of the audit samples [n, r], by (fold, train seed).
+References = Mapping[tuple[int, int], np.ndarray]
 
 
 class Sent(NamedTuple):
@@ -138,13 +145,71 @@ def rows(sent: Mapping[tuple[int, int], Mapping[str, Sent]]) -> list[Member]:
   ]
 
 
-def group(members: Sequence[Member]) -> list[engine.Victims]:
-  """Group systems by code shape and random part: one program for each."""
+def references(setup: Setup) -> References:
+  """Give features of the audit samples that no defence has censored.
+
+  They are those of the base network at the cut, before any fine-tuning, in
+  their principal components on task-train, 64 of them or as many as there are.
+  They are computed once, and kept in the workdir.
+
+  Returns:
+    Float32 [n, r] by (fold, train seed); {} where no attack of the study reads
+    them.
+  """
+  wanted = [
+    attack.needs_reference
+    for section in ("attacks", "floor_attacks")
+    for attack in build.build_attacks(
+      setup.config["audit"][section], f"config.audit.{section}"
+    )
+  ]
+  if setup.network is None or not any(wanted):
+    return {}
+  return {
+    (fold, seed): _reference(setup, fold, seed)
+    for fold in range(len(setup.folds))
+    for seed in range(setup.config["train"]["seeds"])
+  }
+
+
+def _reference(setup: Setup, fold: int, seed: int) -> np.ndarray:
+  """Compute the features of one base network, or read what is kept."""
+  folder = setup.folder / "audit" / "reference"
+  path = folder / f"fold{fold}" / f"seed{seed}.npz"
+  if not path.exists():
+    parts = setup.folds[fold]
+    chosen = next(iter(training.chosen(setup)[fold].values()))["chosen"]
+    base = dataclasses.replace(
+      fitting.load_system(setup, fold, seed, chosen),
+      variables=training.trained_base(setup, fold, seed),
+    )
+    feature = base.features(parts.train)
+    # As many in every fold.
+    most = min(len(f.train) for f in setup.folds) - 1
+    stage = project.pca(k=min(_COMPONENTS, most, feature[0].size))
+    root = key(setup, fold, seed, "reference")
+    law = stage.fit(root, {"features": feature})
+    found = stage.encode(law, root, jnp.asarray(base.features(parts.audit)))
+    workdir.write_arrays(path, {"features": np.asarray(found)})
+  with np.load(path) as saved:
+    return saved["features"]
+
+
+def group(
+  members: Sequence[Member], features: References | None = None
+) -> list[engine.Victims]:
+  """Group systems by code shape and random part: one program for each.
+
+  Args:
+    members: the systems.
+    features: see `references`; a control, which is of no training, gets those
+      of one of its fold's networks.
+  """
   found: dict[Any, list[Member]] = {}
   for member in members:
     law = privatizer_lib.program(member[3])
     found.setdefault((member[1].shape[1:], law), []).append(member)
-  return [_stack(own) for own in found.values()]
+  return [_stack(own, features or {}) for own in found.values()]
 
 
 def audible(one: Sent) -> tuple[np.ndarray, Any, privatizer_lib.Privatizer]:
@@ -161,20 +226,25 @@ def silent() -> tuple[privatizer_lib.Privatizer, Any]:
   return chain, ({"std": jnp.zeros([])},)
 
 
-def _stack(members: Sequence[Member]) -> engine.Victims:
+def _stack(members: Sequence[Member], features: References) -> engine.Victims:
   """Stack systems of one shape; the codes of short folds are padded."""
   names = [m[0] for m in members]
   longest = max(len(m[1]) for m in members)
-  codes = [
-    np.pad(m[1], [(0, longest - len(m[1]))] + [(0, 0)] * (m[1].ndim - 1))
-    for m in members
+
+  def pad(x: np.ndarray) -> np.ndarray:
+    return np.pad(x, [(0, longest - len(x))] + [(0, 0)] * (x.ndim - 1))
+
+  known = [
+    pad(features.get((fold, number), features[fold, 0]))
+    for _, fold, number in (names if features else ())
   ]
   return engine.Victims(
     names=names,
     fold=np.asarray([name[1] for name in names]),
-    codes=np.stack(codes),
+    codes=np.stack([pad(m[1]) for m in members]),
     law=jax.tree.map(lambda *x: jnp.stack(x), *[m[2] for m in members]),
     noise=members[0][3],
+    reference=np.stack(known) if known else None,
   )
 
 

@@ -55,6 +55,39 @@ def test_averaging_silent_codes_changes_nothing(key):
   np.testing.assert_allclose(codes, CODES[0][[4, 2, 0]], rtol=1e-6)
 
 
+def test_uncensored_features_are_addressed_as_codes_are():
+  features = jnp.asarray(-CODES)
+  own = dataclasses.replace(victim(), uncensored=features)
+  index = jnp.array([2, 0, 0])
+  np.testing.assert_array_equal(own.reference(index), -CODES[1][[0, 4, 4]])
+  np.testing.assert_array_equal(own.reference(index), -own.clean(index))
+  with pytest.raises(ValueError, match="uncensored"):
+    victim().reference(index)
+
+
+def test_a_grid_is_every_setting_of_each_knob_with_every_other():
+  found = attack.grid(rate=(0.1, 0.2), decay=0.5, width=[1.0, 2.0])
+  assert found == (
+    {"rate": 0.1, "decay": 0.5, "width": 1.0},
+    {"rate": 0.1, "decay": 0.5, "width": 2.0},
+    {"rate": 0.2, "decay": 0.5, "width": 1.0},
+    {"rate": 0.2, "decay": 0.5, "width": 2.0},
+  )
+
+
+def test_moments_count_every_sample_by_its_weight():
+  rng = np.random.default_rng(0)
+  codes = rng.normal(size=(6, 3)) * np.array([1.0, 5.0, 0.0]) + 2
+  count = np.array([1, 3, 0, 2, 1, 1])
+  mean, std = attack.moments(
+    jnp.asarray(codes, jnp.float32), jnp.asarray(count / 8, jnp.float32)
+  )
+  repeated = np.repeat(codes, count, axis=0)
+  np.testing.assert_allclose(mean, repeated.mean(axis=0), rtol=1e-5)
+  np.testing.assert_allclose(std[:2], repeated.std(axis=0)[:2], rtol=1e-4)
+  assert 0 < std[2] < 1e-4  # never 0, so that it can divide
+
+
 AUXILIARY = attack.Auxiliary(
   label=jnp.array([0, 0, 1, 2, 2, 1, 0, 1, 1, 0]),
   train=jnp.array([1.0, 1, 1, 1, 0, 0]),

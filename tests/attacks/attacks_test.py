@@ -4,25 +4,41 @@ import jax
 import numpy as np
 import pytest
 
-from hybridpriv.attacks import attribute, density, likelihood, neighbour
+from hybridpriv.attacks import (
+  attribute,
+  decensoring,
+  density,
+  likelihood,
+  neighbour,
+)
 from hybridpriv.audit import engine, problems
 from hybridpriv.privatizers import privatizer
 
 ATTACKS = {
   "linear": attribute.linear(learning_rate=0.03, max_steps=600),
   "mlp": attribute.mlp(width=16, learning_rate=0.005, max_steps=600),
+  "conv": attribute.conv(
+    width=16, learning_rate=0.005, weight_decay=0.001, max_steps=600
+  ),
   "nearest": neighbour.nearest(neighbours=(20,)),
   "centroid": neighbour.centroid(),
   "bayes": likelihood.bayes(bandwidth=(0.2,)),
   "kde": density.kde(),
+  "ridge": decensoring.ridge(strength=0.03, weight_decay=0.001),
+  "restored": decensoring.mlp(
+    width=16, learning_rate=0.005, weight_decay=0.001, max_steps=600
+  ),
 }
+# How the codes are laid out: flat, where nothing is said.
+SHAPES = {"conv": (3, 1)}
 # Four standard deviations of 3,000 answers.
 ERROR = 4 * np.sqrt(0.25 / 3000)
 
 
 @pytest.fixture(scope="module", params=ATTACKS)
 def attacked(request, attack_systems):
-  return request.param, *attack_systems(ATTACKS[request.param])
+  name = request.param
+  return name, *attack_systems(ATTACKS[name], SHAPES.get(name, (3,)))
 
 
 def test_nobody_beats_chance_on_codes_without_information(attacked):
@@ -67,7 +83,9 @@ def test_attacked_samples_and_padding_do_not_reach_the_attacker(attacked):
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_a_unit_that_was_silent_does_not_drown_the_others(name, key):
+def test_a_unit_that_was_silent_does_not_drown_the_others(
+  name, key, monkeypatch
+):
   # As of ReLU features: a unit is 0 in the attacker's samples, and is excited
   # by an attacked one.
   rng = np.random.default_rng(0)
@@ -77,10 +95,22 @@ def test_a_unit_that_was_silent_does_not_drown_the_others(name, key):
   codes[:, :3] = 3 * np.eye(3)[label] + 0.3 * rng.normal(size=(900, 3))
   codes[::50, 3:] = 1e-5
   codes[600:, 3:] = 0.1 * rng.uniform(size=(300, 3))
+  if name in SHAPES:
+    codes = codes.reshape(900, *SHAPES[name][:-1], -1)
+  # What an uncensored encoder makes of attacked samples, nobody reads.
+  features = np.eye(3)[label] + 0.3 * rng.normal(size=(900, 3))
+  features[600:] = np.nan
   victims = engine.Victims(
-    ["codes"], np.zeros(1, np.int32), codes[None], (), privatizer.chain()
+    ["codes"],
+    np.zeros(1, np.int32),
+    codes[None],
+    (),
+    privatizer.chain(),
+    features[None].astype(np.float32),
   )
   problem = problems.Problem("label", 0, label, role, 3, "attribute")
+  # One attacker at a time: there are few.
+  monkeypatch.setattr(engine, "_block_size", lambda *_: 1)
   found = engine.attack_all(
     ATTACKS[name], victims, [problem], [(0, 0)], key=key, seeds=1, draws=1
   )

@@ -5,6 +5,7 @@ import pytest
 
 from hybridpriv.attacks import attack as attack_lib
 from hybridpriv.attacks import attribute
+from hybridpriv.audit import engine, problems
 from hybridpriv.privatizers import privatizer
 
 RNG = np.random.default_rng(0)
@@ -76,7 +77,9 @@ def test_codes_of_any_scale_and_offset_are_learned_alike(linear):
   np.testing.assert_allclose(standard[:120].std(0), [1, 1, 0], atol=2e-2)
 
 
-@pytest.mark.parametrize("make", [attribute.linear, attribute.mlp])
+@pytest.mark.parametrize(
+  "make", [attribute.linear, attribute.mlp, attribute.conv]
+)
 def test_the_grid_tries_every_rate_with_every_decay(make):
   found = make(learning_rate=(0.1, 0.2), weight_decay=(0.0, 1.0)).grid
   assert found == tuple(
@@ -97,3 +100,121 @@ def test_a_heavier_decay_helps_where_few_samples_have_many_values(linear):
   light, _ = linear(wide, label, 0.03, 0.001)
   heavy, _ = linear(wide, label, 0.03, 0.3)
   assert heavy >= light
+
+
+# --- Convolutional.
+
+
+def _signals(num, length=24):
+  """Makes signals with an up-and-down or its mirror somewhere, either sign."""
+  rng = np.random.default_rng(0)
+  label = np.arange(num) % 2
+  codes = rng.normal(size=(num, length, 1))
+  shapes = 4 * np.asarray([[1, -1, -1, 1], [1, 1, -1, -1]])[label]
+  start = rng.integers(length - 3, size=num)
+  sign = rng.choice([-1, 1], size=num)
+  for code, at, shape in zip(codes, start, sign[:, None] * shapes, strict=True):
+    code[at : at + 4, 0] += shape
+  return codes.astype("f4"), label
+
+
+def test_a_pattern_that_stands_anywhere_is_found_by_convolutions(monkeypatch):
+  monkeypatch.setattr(engine, "_block_size", lambda *_: 1)
+  codes, label = _signals(900)
+  role = np.repeat([problems.TRAIN, problems.VALIDATION, problems.TEST], 300)
+  victims = engine.Victims(
+    ["codes"], np.zeros(1, int), codes[None], (), privatizer.chain()
+  )
+  problem = problems.Problem("label", 0, label, role, 2, "attribute")
+  right = {}
+  for make in (attribute.linear, attribute.conv):
+    attack = make(learning_rate=0.01, weight_decay=0.1, max_steps=600)
+    found = engine.attack_all(
+      attack,
+      victims,
+      [problem],
+      [(0, 0)],
+      key=jax.random.key(0),
+      seeds=1,
+      draws=1,
+    )
+    right[attack.name] = found[0, 0].right.mean()
+  assert right["attribute.conv"] > 0.85
+  # Every position has either sign as often: there is no line.
+  assert right["attribute.linear"] < 0.6
+
+
+@pytest.mark.parametrize("shape", [(7, 6, 3), (9, 2)])
+def test_convolutions_are_those_of_the_library(shape):
+  rng = np.random.default_rng(0)
+  window, channels = (3,) * (len(shape) - 1), shape[-1]
+  x = rng.normal(size=(2, *shape)).astype("f4")
+  kernel = rng.normal(size=(*window, channels, 5)).astype("f4")
+  bias = rng.normal(size=5).astype("f4")
+  layout = (
+    ("NHWC", "HWIO", "NHWC") if len(window) == 2 else ("NWC", "WIO", "NWC")
+  )
+  expected = jax.lax.conv_general_dilated(
+    x, kernel, (1,) * len(window), "SAME", dimension_numbers=layout
+  )
+  found = attribute._convolve(jnp.asarray(x), kernel.reshape(-1, 5), bias)
+  np.testing.assert_allclose(
+    found, np.maximum(np.asarray(expected) + bias, 0), rtol=1e-4, atol=1e-4
+  )
+
+
+def test_maxima_and_cells_of_a_map_are_as_by_hand():
+  x = jnp.asarray([[1.0, 4, 2], [3, 0, 5], [6, 1, 1]])[None, :, :, None]
+  halved = attribute._halve(x)
+  np.testing.assert_array_equal(halved[0, :, :, 0], [[4, 5], [6, 1]])
+  # No more cells than positions; else four a side, the first ones larger.
+  np.testing.assert_array_equal(attribute._cells(halved), halved)
+  line = jnp.arange(6.0)[None, :, None]
+  np.testing.assert_allclose(
+    attribute._cells(line)[0, :, 0], [0.5, 2.5, 4.0, 5.0]
+  )
+
+
+def test_a_pattern_is_as_large_wherever_it_stands(key):
+  # Position 0 is louder than the others, in channel 0.
+  codes = np.random.default_rng(0).normal(size=(240, 5, 2)).astype("f4")
+  codes[:, 0, 0] *= 3
+  codes += 7
+  attack = attribute.conv(width=4, max_steps=25)
+  _, attacker = compiled(attack)(codes, (SIDE > 0).astype(int), 0.01)
+  std = np.asarray(attacker["std"]).reshape(5, 2)
+  np.testing.assert_allclose(std, np.broadcast_to(std[:1], (5, 2)))
+  weighed = codes[:120].std(axis=0)  # classes alike, of 60 each
+  np.testing.assert_allclose(
+    std[0], np.sqrt((weighed**2).mean(axis=0)), rtol=1e-3
+  )
+  mean = np.asarray(attacker["mean"]).reshape(5, 2)
+  np.testing.assert_allclose(mean, codes[:120].mean(axis=0), rtol=1e-3)
+
+
+def test_many_codes_are_scored_in_parts_as_together():
+  attack = attribute.conv(width=4)
+  rng = np.random.default_rng(0)
+  codes = jnp.asarray(rng.normal(size=(300, 4, 5, 6)), jnp.float32)
+  init, logits = attribute._convolutional(4)
+  params = init(jax.random.key(0), codes[:1], 3)
+  params["last"] = tuple(
+    jnp.asarray(rng.normal(size=p.shape), jnp.float32) for p in params["last"]
+  )
+  assert params["map"].shape == (6, 4)  # more channels than it works with
+  attacker = {"params": params, "mean": jnp.zeros(120), "std": jnp.ones(120)}
+  found = attack.score(attacker, codes)
+  each = jnp.concatenate(
+    [logits(params, codes[i : i + 100]) for i in (0, 100, 200)]
+  )
+  np.testing.assert_allclose(found, each, rtol=1e-4, atol=1e-4)
+  assert np.ptp(found) > 0.1
+
+
+def test_convolutions_apply_to_maps_and_signals_only():
+  applies = attribute.conv().applies
+  chain = privatizer.chain()
+  for shape in ((3, 1), (3, 3, 8), (32, 32, 3), (1024, 2)):
+    assert applies(chain, shape)
+  for shape in ((8,), (2, 64), (2, 9, 4), (33, 32, 3), (1025, 2), (3, 3, 3, 3)):
+    assert not applies(chain, shape)

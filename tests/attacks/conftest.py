@@ -29,7 +29,11 @@ MEANS = (
 
 
 def _systems() -> Any:
-  """Codes [v, n, 3], deviation of their noise [v], classes [n], rows, masks."""
+  """Codes [v, n, 3] and what else an attack on them needs.
+
+  That is the deviation of their noise [v], classes [n], rows and masks, and
+  uncensored features [v, n, 4], which tell the class whatever the codes tell.
+  """
   rng = np.random.default_rng(0)
   n = TRAIN + VALIDATION + TEST
   # Every class has a third of each part.
@@ -51,6 +55,10 @@ def _systems() -> Any:
   attacked = np.arange(n) >= TRAIN + VALIDATION
   # Clusters again, but for what the attacker must not see.
   codes["moved"] = np.where(attacked[:, None], 1e3, codes["clusters"])
+  features = np.concatenate([MEANS[label, :2], np.zeros((n, 2))], axis=1)
+  features += 0.3 * rng.normal(size=features.shape)
+  features = np.stack([features] * len(SYSTEMS))
+  features[-1, attacked] = 1e3
   own = np.arange(TRAIN + VALIDATION)
   # Padding shows attacked samples.
   padding = np.full(PADDING, n - 1)
@@ -64,6 +72,7 @@ def _systems() -> Any:
   return types.SimpleNamespace(
     codes=jnp.asarray(np.stack([codes[s] for s in SYSTEMS]), jnp.float32),
     law=({"std": jnp.asarray(std, jnp.float32)},),
+    features=jnp.asarray(features, jnp.float32),
     rows=jnp.asarray(rows),
     labels=jnp.asarray(labels),
     train=jnp.asarray(mask, jnp.float32),
@@ -87,25 +96,28 @@ def bayes_rate() -> float:
 def attack_systems() -> Any:
   """Returns a function that runs an attack with its first knobs on them all.
 
-  It gives, by system, the accuracy, that of the best rule for the clusters on
-  the same codes, and the attacker.
+  Codes are laid out in a shape of three values.  It gives, by system, the
+  accuracy, that of the best rule for the clusters on the same codes, and the
+  attacker.
   """
   made, names = _systems(), list(enumerate(SYSTEMS))
 
-  def run(attack: attack_lib.Attack) -> Any:
+  def run(attack: attack_lib.Attack, shape: tuple[int, ...] = (3,)) -> Any:
+    codes = made.codes.reshape(*made.codes.shape[:2], *shape)
     knobs = {k: jnp.float32(v) for k, v in attack.grid[0].items()}
 
     def one(which: jax.Array, label: jax.Array) -> Any:
-      victim = attack_lib.Victim(made.codes, made.law, which, made.rows, NOISE)
+      victim = attack_lib.Victim(
+        codes, made.law, which, made.rows, NOISE, uncensored=made.features
+      )
       auxiliary = attack_lib.Auxiliary(
         label, made.train, made.validation, CLASSES
       )
       attacker = attack.fit(jax.random.key(1), victim, auxiliary, knobs)
-      sender = attack_lib.Victim(
-        made.codes, made.law, which, made.attacked, NOISE
-      )
+      sender = attack_lib.Victim(codes, made.law, which, made.attacked, NOISE)
       sent = sender.sample(jax.random.key(2), jnp.arange(TEST))
       right, _ = rank.of_scores(attack.score(attacker, sent), made.truth)
+      sent = attack_lib.flatten(sent)
       distance = jnp.sum((sent[:, None] - jnp.asarray(MEANS)[None]) ** 2, -1)
       best = jnp.argmin(distance, axis=1) == made.truth
       return jnp.mean(right), jnp.mean(best), attacker

@@ -295,3 +295,67 @@ def test_codes_of_one_person_add_up_to_the_known_rate():
   assert found[0, 0].validation == pytest.approx(
     found[0, 1].validation, abs=0.1
   )
+
+
+# --- Features that nobody censored.
+
+UNCENSORED = np.eye(3, dtype=np.float32)[LABEL][None].repeat(3, axis=0)
+
+
+def reading_attack():
+  """Keeps the features it was given, and answers as told by the knob."""
+
+  def fit(key, victim, auxiliary, knobs):
+    own = victim.reference(jnp.arange(len(auxiliary.label)))
+    # What is taken from the right rows says the label of each of them.
+    right = jnp.argmax(own, axis=1) == auxiliary.label
+    return {"right": jnp.all(right), "rows": victim.uncensored.shape[1]}
+
+  def score(attacker, codes):
+    # A sure answer where everything was as it should be, and else no answer.
+    sure = jnp.where(attacker["right"] & (attacker["rows"] == 60), 1.0, 0.0)
+    return codes[:, 1:] * 0 + sure * jnp.asarray([1.0, 0.0, 0.0])[None]
+
+  return attack_lib.Attack(
+    "test.reading", fit, score, ({"none": 0.0},), needs_reference=True
+  )
+
+
+def test_an_attacker_reads_the_features_of_its_own_samples_only():
+  # Of attacked samples they are not even numbers, and wrong.
+  features = UNCENSORED.copy()
+  features[:, ROLE == TEST] = np.nan
+  own = victims()._replace(reference=features)
+  found = run(
+    PROBLEMS[:1], [(v, 0) for v in range(3)], reading_attack(), victims=own
+  )
+  for outcome in found.values():
+    np.testing.assert_array_equal(
+      outcome.right[0] == 1, LABEL[ROLE == TEST] == 0
+    )
+
+
+def test_each_victim_has_features_of_its_own():
+  features = UNCENSORED.copy()
+  features[1] = np.roll(features[1], 1, axis=-1)
+  own = victims()._replace(reference=features)
+  found = run(PROBLEMS[:1], [(0, 0), (1, 0)], reading_attack(), victims=own)
+  assert np.any(found[0, 0].right == 1) and not np.any(found[1, 0].right == 1)
+
+
+def test_without_features_an_attack_that_needs_them_does_not_apply(key):
+  attack = reading_attack()
+  assert not engine.applies(attack, victims())
+  assert engine.applies(attack, victims()._replace(reference=UNCENSORED))
+  with pytest.raises(ValueError, match="test.reading needs features"):
+    run(attack=attack)
+  with pytest.raises(ValueError, match="or features of an uncensored one"):
+    engine.attack_encoder(
+      attack, lambda key, x: x, CLEAN[0], LABEL, ROLE, key=key
+    )
+  # Others do not care.
+  assert engine.applies(ATTACK, victims()._replace(reference=UNCENSORED))
+
+
+def test_features_change_nothing_for_attacks_that_do_not_read_them(outcomes):
+  assert_same(run(victims=victims()._replace(reference=UNCENSORED)), outcomes)
