@@ -185,7 +185,7 @@ def tuned(
     knobs={},
     key=noise_key,
     price=price,
-    noise=noise,
+    noise=restoration.with_gradients(noise),
     iterations=iterations,
     draws=0 if restoration.is_additive(noise) else draws,
   )

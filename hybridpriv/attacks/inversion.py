@@ -26,29 +26,13 @@ from hybridpriv.train import features, loop
 
 _OPTIMIZER = optax.scale_by_adam()
 
-# From restored [b, s, s, c] and true images to what each restored one costs [b].
+# (restored, true) images [b, s, s, c] -> what each restored one costs [b].
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
-
-def squared(restored: jax.Array, images: jax.Array) -> jax.Array:
-  """Compute the mean squared error of every image [b]."""
-  return jnp.mean((restored - images) ** 2, axis=(1, 2, 3))
-
-
-def absolute(restored: jax.Array, images: jax.Array) -> jax.Array:
-  """Compute the mean absolute error of every image [b]."""
-  return jnp.mean(jnp.abs(restored - images), axis=(1, 2, 3))
-
-
-def dissimilar(restored: jax.Array, images: jax.Array) -> jax.Array:
-  """Compute one minus the structural similarity of every image [b]."""
-  return 1 - similarity.ssim(restored, images)
-
-
 LOSSES: dict[str, Loss] = {
-  "squared": squared,
-  "absolute": absolute,
-  "ssim": dissimilar,
+  "squared": similarity.squared,
+  "absolute": similarity.absolute,
+  "ssim": similarity.dissimilar,
 }
 
 
@@ -161,7 +145,7 @@ def train(
   index: np.ndarray,
   held_out: np.ndarray,
   steps: int,
-  loss: Loss = squared,
+  loss: Loss = similarity.squared,
   adversarial: float = 0.0,
   batch_size: int = 32,
   learning_rate: float = 1e-3,
@@ -311,9 +295,7 @@ def _decode(attacker: Inverter, codes: jax.Array) -> jax.Array:
 _restored = jax.jit(_decode)
 
 
-@functools.partial(
-  jax.jit, donate_argnums=(0, 1, 2), static_argnames=("loss",)
-)
+@functools.partial(jax.jit, donate_argnums=(0, 1, 2), static_argnames=("loss",))
 def _step(
   attacker: Inverter,
   moments: Any,
@@ -382,7 +364,7 @@ def error(
   key: jax.Array,
   images: np.ndarray,
   held_out: np.ndarray,
-  loss: Loss = squared,
+  loss: Loss = similarity.squared,
 ) -> float:
   """Compute the mean error on held-out images, with fresh noise.
 

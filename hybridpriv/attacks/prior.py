@@ -150,9 +150,7 @@ def _normal(latent: jax.Array) -> jax.Array:
   return jnp.sum(latent**2, axis=1) / 2
 
 
-def components(
-  images: np.ndarray, number: int
-) -> tuple[jax.Array, jax.Array]:
+def components(images: np.ndarray, number: int) -> tuple[jax.Array, jax.Array]:
   """Compute principal components of pictures, as large as they vary.
 
   Args:
@@ -201,6 +199,7 @@ class Autoencoder(nn.Module):
   width: float
 
   def setup(self) -> None:
+    """Make both networks."""
     self.encoder = decoders.Encoder(2 * self.latents, self.width)
     self.decoder = decoders.up_convolutional(
       size=self.size, channels=self.channels, width=self.width, layers=2
@@ -325,9 +324,7 @@ def _bound(error: jax.Array, rate: jax.Array, size: int) -> jax.Array:
   return size * jnp.log(error) / 2 + rate
 
 
-@functools.partial(
-  jax.jit, donate_argnums=(0, 1), static_argnames=("network",)
-)
+@functools.partial(jax.jit, donate_argnums=(0, 1), static_argnames=("network",))
 def _step(
   params: Any,
   moments: Any,

@@ -6,6 +6,7 @@ system it needs, and is given no more.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -128,6 +129,7 @@ def is_additive(noise: privatizer_lib.Privatizer) -> bool:
   )
 
 
+@functools.cache
 def with_gradients(
   chain: privatizer_lib.Privatizer,
 ) -> privatizer_lib.Privatizer:

@@ -1,6 +1,6 @@
 """How like their originals restored pictures are.
 
-By squared error, by structure, and to a face recognizer.
+By error, by structure, and to a face recognizer.
 """
 
 import jax
@@ -12,6 +12,21 @@ from hybridpriv.attacks import rank
 
 _WINDOW, _SIGMA = 11, 1.5  # of the similarity, in pixels
 _C1, _C2 = 0.01**2, 0.03**2
+
+
+def squared(restored: jax.Array, images: jax.Array) -> jax.Array:
+  """Compute the mean squared error of every image [b]."""
+  return jnp.mean((restored - images) ** 2, axis=(1, 2, 3))
+
+
+def absolute(restored: jax.Array, images: jax.Array) -> jax.Array:
+  """Compute the mean absolute error of every image [b]."""
+  return jnp.mean(jnp.abs(restored - images), axis=(1, 2, 3))
+
+
+def dissimilar(restored: jax.Array, images: jax.Array) -> jax.Array:
+  """Compute one minus the structural similarity of every image [b]."""
+  return 1 - ssim(restored, images)
 
 
 def psnr(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Training that ends when held-out samples have not been met better for long."""
+"""Training that ends when nothing better has been seen for long."""
 
 from collections.abc import Callable
 from typing import Any
