@@ -27,7 +27,7 @@ def test_a_few_pictures_of_its_own_are_enough():
   knowledge, sent = made_up.attacked(images, client, own=30, held_out=20)
   found = made_up.ssim(images, _nearest(knowledge, sent, weight=0.1))
   linear = made_up.restore(ridge.linear(), knowledge, sent)
-  assert found > 0.95 and found > made_up.ssim(images, linear) + 0.02
+  assert found > 0.95 and found > made_up.ssim(images, linear) + 0.01
 
 
 def test_the_price_is_the_mean_length_of_differences():

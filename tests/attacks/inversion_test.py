@@ -119,6 +119,62 @@ def test_components_that_are_all_but_silent_do_not_drown_the_others():
   assert found[0.5] > found[1.0], found
 
 
+def _told_nothing(images, **options):
+  """Trains for codes that say nothing, and gives the one picture restored."""
+  codes = np.full((NUM, 3), 0.3, "f4")
+  options = {"learning_rate": 0.02, "steps": 400, "look_every": 400} | options
+  attacker = train(codes, images=images, **options)
+  return inversion.reconstruct(attacker, jnp.asarray(codes[:1]))[0]
+
+
+def test_the_absolute_error_asks_for_the_median():
+  rng = np.random.default_rng(0)
+  skewed = rng.exponential(0.2, size=IMAGES.shape).clip(0, 1).astype("f4")
+  mean, median = (f(skewed[:OWN], axis=0) for f in (np.mean, np.median))
+  found = _told_nothing(skewed, loss=similarity.absolute)
+  assert np.mean(abs(found - median)) < 0.2 * np.mean(abs(mean - median))
+  found = _told_nothing(skewed)
+  assert np.mean(abs(found - mean)) < 0.2 * np.mean(abs(mean - median))
+
+
+def test_each_loss_is_best_at_what_it_asks_for():
+  main = np.linalg.svd(IMAGES.reshape(NUM, -1), full_matrices=False)[0][:, :4]
+  codes = main / main.std(axis=0)
+  drawn = np.random.default_rng(0).normal(size=codes.shape)
+  codes = (codes + 0.5 * drawn).astype("f4")
+  truth = jnp.asarray(IMAGES[TEST])
+  similar, error = {}, {}
+  for loss in (similarity.squared, similarity.dissimilar):
+    attacker = train(codes, loss=loss, learning_rate=0.01, steps=600)
+    restored = inversion.reconstruct(attacker, jnp.asarray(codes[TEST]))
+    similar[loss] = np.mean(similarity.ssim(restored, truth))
+    error[loss] = np.mean(similarity.squared(restored, truth))
+  assert similar[similarity.dissimilar] > similar[similarity.squared]
+  assert error[similarity.squared] < error[similarity.dissimilar]
+
+
+def test_a_discriminator_asks_for_pictures_that_could_be_true():
+  stripes = 0.3 * np.sign(np.sin(np.arange(SIZE)))[:, None, None]
+  side = np.random.default_rng(0).choice([-1, 1], size=NUM)
+  images = (0.5 + side[:, None, None, None] * stripes[None]).astype("f4")
+  images = np.broadcast_to(images, IMAGES.shape).copy()
+  # Between two that are as likely the least squared error is grey.
+  assert np.std(_told_nothing(images)) < 0.1
+  assert np.std(_told_nothing(images, adversarial=3.0)) > 0.15
+
+
+@pytest.mark.parametrize(
+  "wrong, message",
+  [
+    ({"loss": "lpips"}, "loss='lpips'.*squared, absolute, ssim"),
+    ({"adversarial": -1.0}, "adversarial=-1.0.*0 or more"),
+  ],
+)
+def test_a_decoder_that_is_none_is_one_clear_error(wrong, message):
+  with pytest.raises(ValueError, match=message):
+    inversion.decoder(steps=1, width=1.0, **wrong)
+
+
 def test_two_victims_of_one_shape_share_the_programs():
   traced = []
 

@@ -68,4 +68,4 @@ def test_an_autoencoder_gives_what_it_is_given_and_nothing_without_latents():
   )
   # What it dreams up varies as pictures do.
   ratio = np.var(drawn, axis=0).mean() / np.var(IMAGES, axis=0).mean()
-  assert 0.5 < ratio < 2
+  assert 0.25 < ratio < 2

@@ -1,7 +1,5 @@
 """Every attack restores what a client keeps, and nothing from nothing."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +11,6 @@ from hybridpriv.attacks import (
   prior,
   restoration,
   ridge,
-  surrogate,
 )
 from hybridpriv.privatizers import noise, privatizer, project, quantize
 from tests.attacks import made_up
@@ -54,7 +51,7 @@ def silent():
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_what_a_client_keeps_is_restored(name, whole):
-  restored = made_up.restore(ATTACKS[name](400), *whole)
+  restored = made_up.restore(ATTACKS[name](300), *whole)
   assert restored.shape == IMAGES[made_up.TEST].shape
   assert NOTHING < 0.2 and made_up.ssim(IMAGES, restored) > 0.9
 
@@ -62,24 +59,6 @@ def test_what_a_client_keeps_is_restored(name, whole):
 @pytest.mark.parametrize("name", ATTACKS)
 def test_nothing_is_restored_from_nothing(name, silent):
   restored = made_up.restore(ATTACKS[name](40), *silent)
-  assert made_up.ssim(IMAGES, restored) < NOTHING + 0.01
-
-
-@pytest.mark.parametrize(
-  "attack",
-  [
-    surrogate.shadow(steps=30, width=WIDTH),
-    surrogate.aligned(steps=30, width=WIDTH),
-  ],
-)
-def test_a_client_made_up_for_constant_codes_restores_nothing(attack, silent):
-  knowledge, sent = silent
-  knowledge = dataclasses.replace(
-    knowledge,
-    cloud=jax.tree_util.Partial(lambda codes: {"y": codes[:, :2]}),
-    labels={"y": np.arange(len(IMAGES)) % 2},
-  )
-  restored = made_up.restore(attack, knowledge, sent)
   assert made_up.ssim(IMAGES, restored) < NOTHING + 0.01
 
 

@@ -106,3 +106,18 @@ def test_codes_have_mean_spread_and_shape_of_those_received(task):
     abs(codes.mean(axis=0) - sent.mean(axis=0)) / spread, 0.4
   )
   np.testing.assert_array_less(abs(np.log(codes.std(axis=0) / spread)), 0.7)
+
+
+@pytest.mark.parametrize("make", [surrogate.shadow, surrogate.aligned])
+def test_a_client_made_up_for_constant_codes_restores_nothing(make, task):
+  images, knowledge, _, nothing = task
+  silent, sent = made_up.attacked(
+    images,
+    made_up.constant(),
+    own=OWN,
+    held_out=HELD_OUT,
+    cloud=jax.tree_util.Partial(lambda codes: {"class": codes[:, :CLASSES]}),
+    labels=knowledge.labels,
+  )
+  restored = made_up.restore(make(steps=20, width=WIDTH), silent, sent)
+  assert made_up.ssim(images, restored) < nothing + 0.01
