@@ -29,6 +29,7 @@ from hybridpriv.train import features
 
 _LOOKS = 4  # places along the way where it may stop
 _OPTIMIZER = optax.scale_by_adam()
+_MEASURED = 512  # codes whose variance is the unit, at most
 _EDGE = 1e-3  # a difference of neighbours so small is none
 
 # (latent) -> pictures [b, s, s, c]; and (latent) -> its price [b].
@@ -174,7 +175,9 @@ def tuned(
   choose, noise_key, sent_key = jax.random.split(key, 3)
   images, noise = knowledge.images, knowledge.noise
   own = features.compute(
-    functools.partial(_codes, knowledge.client), images, knowledge.index
+    functools.partial(_codes, knowledge.client),
+    images,
+    knowledge.index[:: -(-len(knowledge.index) // _MEASURED)],
   )
   attacker = Descender(
     client=knowledge.client,
@@ -192,9 +195,8 @@ def tuned(
   order = np.asarray(jax.random.permutation(choose, len(knowledge.held_out)))
   some = knowledge.held_out[order[:tried_on]]
   codes = np.asarray(knowledge.sample(sent_key, some))
-  grid = weights if isinstance(weights, tuple) else (weights,)
   best, lowest = attacker, np.inf
-  for weight in grid:
+  for weight in np.atleast_1d(weights):
     knobs = {"weight": weight, "rate": learning_rate}
     knobs = {k: jnp.asarray(v, jnp.float32) for k, v in knobs.items()}
     tried = dataclasses.replace(attacker, knobs=knobs)

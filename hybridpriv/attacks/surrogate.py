@@ -185,7 +185,8 @@ def train(
   }
   static = {
     "network": network,
-    "noise": knowledge.noise,
+    "noise": restoration.with_gradients(knowledge.noise),
+    "num_queries": knowledge.num_queries,
     "shape": received.shape[1:],
   }
   labels = knowledge.labels or {}
@@ -264,11 +265,14 @@ def _loss(
   *,
   network: decoders.Encoder,
   noise: Any,
+  num_queries: int,
   shape: tuple[int, ...],
 ) -> jax.Array:
   """Compute cross-entropy of the cloud's answers, and discrepancy of codes."""
   clean = _encode(params, fixed, batch["images"], network=network, shape=shape)
-  codes = noise.encode(fixed["law"], key, clean)
+  codes = jax.vmap(lambda k: noise.encode(fixed["law"], k, clean))(
+    jax.random.split(key, num_queries)
+  ).mean(axis=0)  # as those received are
   total = jnp.zeros([])
   if fixed["cloud"] is not None:
     for name, logits in fixed["cloud"](codes).items():
@@ -311,7 +315,7 @@ def _squares(a: jax.Array, b: jax.Array) -> jax.Array:
   return jnp.maximum(norms - 2 * products, 0)
 
 
-_STATIC = ("network", "noise", "shape")
+_STATIC = ("network", "noise", "num_queries", "shape")
 _measure = jax.jit(_loss, static_argnames=_STATIC)
 _encoded = jax.jit(_encode, static_argnames=("network", "shape"))
 

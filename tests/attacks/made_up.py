@@ -87,7 +87,7 @@ def attacked(
     num_queries,
   )
   test = np.arange(own + held_out, len(images))
-  sent = np.asarray(victim.sample(jax.random.key(9), test))
+  sent = np.asarray(victim.sample(jax.random.key(9), jnp.asarray(test)))
   return restoration.Knowledge(
     images=images,
     index=np.arange(own),

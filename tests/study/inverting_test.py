@@ -12,6 +12,7 @@ from hybridpriv import build, study
 from hybridpriv.study import auditing, fitting, granting, inverting
 from hybridpriv.study.setup import key
 
+SIZE = 12
 ALL = {
   "decoder": {"function": "inversion.decoder"},
   "ridge": {"function": "ridge.linear"},
@@ -30,8 +31,12 @@ def _config(of_pictures, **options):
     "max_held_out": 10,
     "max_attacked": 12,
     "queries": 3,
+    "size": SIZE,
   }
   config = of_pictures(audit={"inversion": inversion | options})
+  # What is cut out, less its part of the mean image.
+  config["input_shape"] = (SIZE, SIZE, 3)
+  config["input_mean"] = ("image",)
   # Frozen up to the cut: the client must be run from the picture all the same.
   config["train"]["finetune"]["start"] = "inner"
   return config
@@ -112,7 +117,7 @@ def test_the_client_and_the_cloud_granted_are_those_of_the_study(fitted, noisy):
   audit = setup.folds[0].audit
   exact = np.asarray(
     knowledge.client(
-      jnp.asarray(granting.pictures(setup, audit[chosen.test], 16))
+      jnp.asarray(granting.pictures(setup, audit[chosen.test], SIZE))
     )
   )
   std = np.sqrt(np.mean((sent - exact) ** 2))
