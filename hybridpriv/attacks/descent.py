@@ -234,9 +234,35 @@ def _codes(client: Any, images: jax.Array) -> jax.Array:
   return attack_lib.flatten(client(images))
 
 
-@jax.jit
-def _descend(attacker: Descender, codes: jax.Array) -> jax.Array:
+def _descend(attacker: Descender, codes: np.ndarray) -> jax.Array:
   """Go down for codes [b, ...] at once; every picture has a way of its own."""
+  start = jnp.broadcast_to(
+    attacker.start[None], (len(codes), *attacker.start.shape)
+  )
+  state = start, _OPTIMIZER.init(start)
+  each = max(attacker.iterations // _LOOKS, 1)
+  # A CPU runs convolutions inside a loop several times slower (6.5 times for
+  # the dlib recognizer's client): there every step is a call of its own.
+  stride = 1 if jax.default_backend() == "cpu" else each
+  found = []
+  for number in range(0, each * _LOOKS, stride):
+    steps = np.arange(number, number + stride)
+    state = _steps(attacker, codes, state, steps)
+    if (number + stride) % each == 0:
+      found.append(_shown(attacker.render, state[0]))
+  return jnp.stack(found, axis=1)
+
+
+@jax.jit
+def _shown(render: Any, latent: jax.Array) -> jax.Array:
+  return render(latent)
+
+
+@jax.jit
+def _steps(
+  attacker: Descender, codes: jax.Array, state: Any, numbers: jax.Array
+) -> Any:
+  """Take steps of these numbers [n]."""
   target = attack_lib.flatten(codes)
   knobs = attacker.knobs
 
@@ -265,14 +291,6 @@ def _descend(attacker: Descender, codes: jax.Array) -> jax.Array:
     rate = knobs["rate"] * (1 - number / attacker.iterations)
     return (latent - rate * updates, moments), None
 
-  def stretch(carry: Any, numbers: jax.Array) -> tuple[Any, jax.Array]:
-    carry, _ = jax.lax.scan(step, carry, numbers)
-    return carry, attacker.render(carry[0])
-
-  start = jnp.broadcast_to(
-    attacker.start[None], (len(target), *attacker.start.shape)
-  )
-  each = max(attacker.iterations // _LOOKS, 1)
-  numbers = jnp.arange(each * _LOOKS).reshape(_LOOKS, each)
-  _, found = jax.lax.scan(stretch, (start, _OPTIMIZER.init(start)), numbers)
-  return jnp.moveaxis(found, 0, 1)
+  if len(numbers) == 1:
+    return step(state, numbers[0])[0]  # a loop of one is as slow as any
+  return jax.lax.scan(step, state, numbers)[0]

@@ -48,6 +48,20 @@ def test_pictures_do_not_know_one_another():
   )
 
 
+def test_steps_in_a_loop_are_those_one_by_one():
+  knowledge, sent = made_up.attacked(IMAGES, made_up.linear(20), sigma=0.3)
+  attacker = descent.pixels(iterations=8, tried_on=4).fit(
+    jax.random.key(0), knowledge
+  )
+  latent = jnp.zeros((2, *attacker.start.shape))
+  single = state = latent, descent._OPTIMIZER.init(latent)
+  for number in range(4):
+    single = descent._steps(attacker, sent[:2], single, np.array([number]))
+  loop = descent._steps(attacker, sent[:2], state, np.arange(4))
+  np.testing.assert_allclose(loop[0], single[0], atol=1e-5)
+  assert np.any(loop[0] != latent)
+
+
 def test_two_victims_of_one_shape_share_the_program():
   traced = []
 
