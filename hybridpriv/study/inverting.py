@@ -141,9 +141,8 @@ def list_attacks(config: Mapping[str, Any]) -> list[Attack]:
     attack = build.call(factory, shared | own, where)
     if not isinstance(attack, restoration.Inversion):
       raise ValueError(
-        f"{where}: {path} is no attack that restores pictures; there are"
-        " inversion.decoder, ridge.linear, descent.pixels, prior.eigenfaces,"
-        " prior.vae, surrogate.shadow and surrogate.aligned"
+        f"{where}: {path} is no attack that restores pictures, as"
+        " inversion.decoder and descent.pixels are; docs/method.md lists them"
       )
     attack = attack._replace(name=f"inversion.{name}")
     found.append((attack, {"function": path} | shared | own))
