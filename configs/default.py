@@ -176,13 +176,21 @@ def get_config() -> config_dict.ConfigDict:
   c.audit.transfer.evaluate_every = 50  # steps; the best look is kept
   c.audit.transfer.patience = 3  # looks without a better one, then it stops
   c.audit.transfer.train_seeds = 1  # how many of the trained networks
-  # Decoders from codes to pictures, on the same rows, and on the first fold and
+  # Attacks that restore pictures, on the same rows, and on the first fold and
   # trained network only; 0 steps for none.
   c.audit.inversion = config_dict.ConfigDict()
-  c.audit.inversion.steps = 0
+  c.audit.inversion.steps = 0  # of every network that an attacker trains
   c.audit.inversion.size = 64  # pixels a side
   c.audit.inversion.width = 0.25  # factor on the channels of the published one
-  c.audit.inversion.max_images = 4000  # that it learns from
+  c.audit.inversion.max_images = 4000  # that they learn from
+  c.audit.inversion.max_held_out = 0  # that they are chosen by, 0 = all
+  c.audit.inversion.max_attacked = 0  # 0 = all
+  c.audit.inversion.queries = 1  # codes of one input that they average
+  # Others: descent.pixels, prior.eigenfaces, prior.vae, surrogate.shadow and
+  # surrogate.aligned; an entry may set knobs of its own, also steps and width.
+  c.audit.inversion.attacks = config_dict.ConfigDict()
+  c.audit.inversion.attacks.decoder = {"function": "inversion.decoder"}
+  c.audit.inversion.attacks.ridge = {"function": "ridge.linear"}
   c.audit.floor_attacks = config_dict.ConfigDict()
   c.audit.floor_attacks.linear = {"function": "attribute.linear"}
   c.audit.floor_attacks.mlp = {"function": "attribute.mlp"}

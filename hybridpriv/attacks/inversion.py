@@ -16,18 +16,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tqdm
 from flax import linen as nn
-from scipy.spatial import distance
 
 from hybridpriv.attacks import attack as attack_lib
-from hybridpriv.attacks import rank
+from hybridpriv.attacks import restoration, similarity, stalling
 from hybridpriv.data import batches
+from hybridpriv.networks import decoders
 from hybridpriv.train import features, loop
 
-_WINDOW, _SIGMA = 11, 1.5  # of the similarity, in pixels
-_C1, _C2 = 0.01**2, 0.03**2
 _OPTIMIZER = optax.scale_by_adam()
+
+# (restored, true) images [b, s, s, c] -> what each restored one costs [b].
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
+
+LOSSES: dict[str, Loss] = {
+  "squared": similarity.squared,
+  "absolute": similarity.absolute,
+  "ssim": similarity.dissimilar,
+}
 
 
 @functools.partial(
@@ -54,6 +60,82 @@ class Inverter:
   network: nn.Module
 
 
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=["params", "moments", "weight"],
+  meta_fields=["network"],
+)
+@dataclasses.dataclass(frozen=True)
+class _Critic:
+  """Tells restored images from true ones, and what deceiving it is worth."""
+
+  params: Any
+  moments: Any
+  weight: jax.Array
+  network: nn.Module
+
+  def __call__(self, params: Any, images: jax.Array) -> jax.Array:
+    """Compute the log odds that patches are of true images, [b, ...]."""
+    logits: Any = self.network.apply({"params": params}, images)
+    return logits
+
+
+def decoder(
+  *,
+  steps: int,
+  width: float,
+  loss: str = "squared",
+  adversarial: float = 0.0,
+  batch_size: int = 32,
+  learning_rate: float = 1e-3,
+  whitening: float = 0.5,
+) -> restoration.Inversion:
+  """Attack with an inverse network, learned from codes of own pictures.
+
+  Args:
+    steps: the most steps.
+    width: factor on the channels of the published decoder.
+    loss: what it minimises: "squared", "absolute" or "ssim".
+    adversarial: weight of deceiving a discriminator, 0 for none, see `train`.
+    batch_size: see `train`.
+    learning_rate: see `train`.
+    whitening: see `train`.
+
+  Raises:
+    ValueError: there is no such loss, or the weight is negative.
+
+  References:
+    Dosovitskiy and Brox 2016, arXiv 1506.02753; He et al. 2019 (ACSAC).
+  """
+  if loss not in LOSSES or adversarial < 0:
+    raise ValueError(
+      f"loss={loss!r}, adversarial={adversarial}; expected a loss of"
+      f" {', '.join(LOSSES)}, and a weight of 0 or more"
+    )
+
+  def fit(key: jax.Array, knowledge: restoration.Knowledge) -> Inverter:
+    images = knowledge.images
+    return train(
+      key,
+      knowledge.sample,
+      images,
+      network=decoders.up_convolutional(
+        size=images.shape[1], channels=images.shape[-1], width=width
+      ),
+      index=knowledge.index,
+      held_out=knowledge.held_out,
+      steps=steps,
+      loss=LOSSES[loss],
+      adversarial=adversarial,
+      batch_size=batch_size,
+      learning_rate=learning_rate,
+      whitening=whitening,
+      name="decoder",
+    )
+
+  return restoration.Inversion("inversion.decoder", fit, restore, ("sample",))
+
+
 def train(
   key: jax.Array,
   sample: jax.tree_util.Partial,
@@ -63,6 +145,8 @@ def train(
   index: np.ndarray,
   held_out: np.ndarray,
   steps: int,
+  loss: Loss = similarity.squared,
+  adversarial: float = 0.0,
   batch_size: int = 32,
   learning_rate: float = 1e-3,
   whitening: float = 0.5,
@@ -74,6 +158,11 @@ def train(
 
   One step is one compiled program, the same for all victims whose `sample` is
   the same function of arrays of the same shapes.
+
+  It is stopped by its own loss on held-out images: an attacker who is after
+  similarity is at its best where that is highest, and not where the squared
+  error is lowest.  What a discriminator says is left out of it, which is worth
+  no more than the discriminator.
 
   Args:
     key: typed key.
@@ -87,6 +176,10 @@ def train(
     index: places of images to train on.
     held_out: places of images of other people, for stopping only.
     steps: the most steps.
+    loss: what is minimised.
+    adversarial: weight of what restored images lose where a discriminator of
+      patches, trained in alternation, finds them out: -log of the probability
+      that it holds them for true (the non-saturating loss); 0 for none.
     batch_size: images a step.
     learning_rate: Adam's; it falls to 0, in a line, over `steps`.
     whitening: 1 divides every component of the codes by its own spread, 0 all
@@ -98,13 +191,19 @@ def train(
     name: shown by the progress bar; "" for none.
 
   Returns:
-    The attacker of the look with the lowest squared error.
+    The attacker of the look with the lowest loss.
 
   Raises:
     ValueError: an argument is not as described.
     loop.Diverged: the error on held-out images is not finite.
   """
-  _check(sample, images, index, held_out)
+  if not isinstance(sample, jax.tree_util.Partial):
+    raise ValueError(
+      f"sample is a {type(sample).__name__}; expected a function with its"
+      " arrays bound by jax.tree_util.Partial, so that they are arguments of"
+      " the program and not part of it"
+    )
+  restoration.check(images, index, held_out)
   look_key, step_key, init_key, order_key = jax.random.split(key, 4)
   places = np.arange(len(images))
   own = features.compute(
@@ -123,44 +222,56 @@ def train(
     network=network,
   )
   del own
-  moments = _OPTIMIZER.init(params)
+  critic = None
+  if adversarial:
+    critic = _new_critic(jax.random.fold_in(init_key, 1), images, adversarial)
   seed = int(jax.random.bits(order_key))
-  best, lowest, since = attacker, np.inf, 0
-  bar = tqdm.trange(
-    1, steps + 1, desc=name, leave=False, disable=None if name else True
-  )
-  for number in bar:
+
+  def step(state: Any, number: int) -> Any:
     at = batches.indices(
       index, seed=seed, step=number - 1, batch_size=batch_size
     )
-    attacker, moments = _step(
-      attacker,
-      moments,
+    return _step(
+      *state,
       sample,
       jax.random.fold_in(step_key, number),
       at,
       images[at],
       learning_rate * (1 - (number - 1) / steps),
+      loss=loss,
     )
-    if number % look_every and number != steps:
-      continue
-    now = error(
-      attacker, sample, jax.random.fold_in(look_key, number), images, held_out
-    )
-    bar.set_postfix(error=now, lowest=lowest)
+
+  def look(state: Any, number: int) -> float:
+    own_key = jax.random.fold_in(look_key, number)
+    now = error(state[0], sample, own_key, images, held_out, loss)
     if not np.isfinite(now):
       raise loop.Diverged(
         f"inversion {name}: the error on held-out images is {now} at step"
         f" {number}; lower learning_rate={learning_rate}"
       )
-    since += 1
-    if now < lowest:
-      # The step gives its arguments away.
-      best, lowest, since = jax.tree.map(jnp.copy, attacker), now, 0
-    if since >= patience:
-      break
-  bar.close()
-  return best
+    return now
+
+  attacker, *_ = stalling.train(
+    (attacker, _OPTIMIZER.init(params), critic),
+    step,
+    look,
+    steps=steps,
+    look_every=look_every,
+    patience=patience,
+    name=name,
+  )
+  return attacker
+
+
+def _new_critic(key: jax.Array, images: np.ndarray, weight: float) -> _Critic:
+  network = decoders.Discriminator()
+  params = jax.jit(network.init)(key, jnp.asarray(images[:1]))["params"]
+  return _Critic(
+    params=params,
+    moments=_OPTIMIZER.init(params),
+    weight=jnp.asarray(weight, jnp.float32),
+    network=network,
+  )
 
 
 @jax.jit
@@ -169,41 +280,66 @@ def reconstruct(attacker: Inverter, codes: jax.Array) -> jax.Array:
   return jnp.clip(_decode(attacker, codes), 0.0, 1.0)
 
 
+def restore(attacker: Inverter, codes: np.ndarray) -> np.ndarray:
+  """Restore images [m, s, s, c], as they are, from all codes [m, ...]."""
+  run = functools.partial(_restored, attacker)
+  return features.compute(run, codes, np.arange(len(codes)))
+
+
 def _decode(attacker: Inverter, codes: jax.Array) -> jax.Array:
   codes = attack_lib.standardise(codes, attacker.mean, attacker.std)
   change: Any = attacker.network.apply({"params": attacker.params}, codes)
   return attacker.image[None] + change
 
 
-def _errors(
-  attacker: Inverter, codes: jax.Array, images: jax.Array
-) -> jax.Array:
-  return jnp.mean((_decode(attacker, codes) - images) ** 2, axis=(1, 2, 3))
+_restored = jax.jit(_decode)
 
 
-@functools.partial(jax.jit, donate_argnums=(0, 1))
+@functools.partial(jax.jit, donate_argnums=(0, 1, 2), static_argnames=("loss",))
 def _step(
   attacker: Inverter,
   moments: Any,
+  critic: _Critic | None,
   sample: Callable[..., jax.Array],
   key: jax.Array,
   index: jax.Array,
   images: jax.Array,
   learning_rate: jax.Array,
-) -> tuple[Inverter, Any]:
-  """Take one step of Adam on fresh codes of a batch."""
+  *,
+  loss: Loss,
+) -> tuple[Inverter, Any, _Critic | None]:
+  """Take one step of Adam on fresh codes of a batch, and one of the critic."""
   codes = sample(key, index)
 
-  def loss(params: Any) -> jax.Array:
-    now = dataclasses.replace(attacker, params=params)
-    return jnp.mean(_errors(now, codes, images))
+  def total(params: Any) -> tuple[jax.Array, jax.Array]:
+    restored = _decode(dataclasses.replace(attacker, params=params), codes)
+    value = jnp.mean(loss(restored, images))
+    if critic is not None:
+      found_out = jax.nn.softplus(-critic(critic.params, restored))
+      value += critic.weight * jnp.mean(found_out)
+    return value, restored
 
-  grads = jax.grad(loss)(attacker.params)
-  updates, moments = _OPTIMIZER.update(grads, moments)
-  params = jax.tree.map(
-    lambda p, u: p - learning_rate * u, attacker.params, updates
-  )
-  return dataclasses.replace(attacker, params=params), moments
+  def move(params: Any, grads: Any, moments: Any) -> tuple[Any, Any]:
+    updates, moments = _OPTIMIZER.update(grads, moments)
+    return jax.tree.map(
+      lambda p, u: p - learning_rate * u, params, updates
+    ), moments
+
+  grads, restored = jax.grad(total, has_aux=True)(attacker.params)
+  params, moments = move(attacker.params, grads, moments)
+  if critic is not None:
+    judge = critic
+
+    def mistaken(params: Any) -> jax.Array:
+      true = jax.nn.softplus(-judge(params, images))
+      false = jax.nn.softplus(judge(params, restored))
+      return jnp.mean(true) + jnp.mean(false)
+
+    own, own_moments = move(
+      critic.params, jax.grad(mistaken)(critic.params), critic.moments
+    )
+    critic = dataclasses.replace(critic, params=own, moments=own_moments)
+  return dataclasses.replace(attacker, params=params), moments, critic
 
 
 @jax.jit
@@ -215,7 +351,11 @@ def draw(
   return attack_lib.flatten(sample(key, index))
 
 
-_measure = jax.jit(_errors)
+@functools.partial(jax.jit, static_argnames=("loss",))
+def _measure(
+  attacker: Inverter, codes: jax.Array, images: jax.Array, *, loss: Loss
+) -> jax.Array:
+  return loss(_decode(attacker, codes), images)
 
 
 def error(
@@ -224,8 +364,9 @@ def error(
   key: jax.Array,
   images: np.ndarray,
   held_out: np.ndarray,
+  loss: Loss = similarity.squared,
 ) -> float:
-  """Compute the mean squared error on held-out images, with fresh noise.
+  """Compute the mean error on held-out images, with fresh noise.
 
   Args:
     attacker: who restores them.
@@ -233,129 +374,12 @@ def error(
     key: typed key.
     images: [n, s, s, c].
     held_out: places of those that count.
+    loss: the error of each.
   """
 
   def one(chosen: np.ndarray) -> jax.Array:
-    return _measure(attacker, draw(sample, key, chosen), images[chosen])
+    codes = draw(sample, key, chosen)
+    return _measure(attacker, codes, images[chosen], loss=loss)
 
   places = np.arange(len(images))
   return float(features.compute(one, places, held_out, batch_size=64).mean())
-
-
-def _check(
-  sample: Any, images: np.ndarray, index: np.ndarray, held_out: np.ndarray
-) -> None:
-  if not isinstance(sample, jax.tree_util.Partial):
-    raise ValueError(
-      f"sample is a {type(sample).__name__}; expected a function with its"
-      " arrays bound by jax.tree_util.Partial, so that they are arguments of"
-      " the program and not part of it"
-    )
-  if images.ndim != 4 or not np.issubdtype(images.dtype, np.floating):
-    raise ValueError(
-      f"images are {images.dtype} {images.shape}; expected floating-point"
-      " numbers from 0 to 1 [n, s, s, c]: divide pixels by 255"
-    )
-  if not len(index) or not len(held_out):
-    raise ValueError(
-      f"{len(index)} images to train on and {len(held_out)} held out; expected"
-      " some of both"
-    )
-  if both := np.intersect1d(index, held_out).size:
-    raise ValueError(
-      f"{both} images are both trained on and held out; divide them, by person"
-    )
-
-
-def psnr(a: jax.Array, b: jax.Array) -> jax.Array:
-  """Compute the peak signal-to-noise ratio of images [n, h, w, c], 0 to 1.
-
-  Returns:
-    In decibels [n]; infinite where two images are equal.
-  """
-  return -10 * jnp.log10(jnp.mean((a - b) ** 2, axis=(1, 2, 3)))
-
-
-def ssim(a: jax.Array, b: jax.Array) -> jax.Array:
-  """Compute the structural similarity of images [n, h, w, c], 0 to 1.
-
-  Of every channel, over all windows of 11 x 11 pixels (weights of a Gaussian
-  with standard deviation 1.5) that fit into the image; then the mean.
-
-  Returns:
-    [n], 1 for equal images, never below -1.
-
-  Raises:
-    ValueError: no window fits.
-
-  References:
-    Wang et al. 2004, IEEE Transactions on Image Processing 13(4), with its
-    constants 0.01 and 0.03.
-  """
-  if min(a.shape[1:3]) < _WINDOW:
-    raise ValueError(
-      f"images of {a.shape[1]} x {a.shape[2]} pixels; the similarity needs"
-      f" {_WINDOW} x {_WINDOW} or more"
-    )
-  weights = np.exp(-0.5 * ((np.arange(_WINDOW) - _WINDOW // 2) / _SIGMA) ** 2)
-  weights /= weights.sum()
-  # A band matrix a side: products of matrices are fast on every machine.
-  down, across = (
-    sum(w * np.eye(n - _WINDOW + 1, n, k) for k, w in enumerate(weights))
-    for n in a.shape[1:3]
-  )
-
-  def smooth(x: jax.Array) -> jax.Array:
-    return jnp.einsum(
-      "ih,jw,nhwc->nijc",
-      jnp.asarray(down, jnp.float32),
-      jnp.asarray(across, jnp.float32),
-      x,
-      precision="highest",
-    )
-
-  mean_a, mean_b = smooth(a), smooth(b)
-  var_a = smooth(a * a) - mean_a**2
-  var_b = smooth(b * b) - mean_b**2
-  covariance = smooth(a * b) - mean_a * mean_b
-  value = (2 * mean_a * mean_b + _C1) * (2 * covariance + _C2)
-  value /= (mean_a**2 + mean_b**2 + _C1) * (var_a + var_b + _C2)
-  return jnp.mean(value, axis=(1, 2, 3))
-
-
-def matched(
-  reconstructed: np.ndarray,
-  gallery: np.ndarray,
-  gallery_person: np.ndarray,
-  person: np.ndarray,
-) -> np.ndarray:
-  """Say whether a recognizer finds in reconstructions who they show.
-
-  Args:
-    reconstructed: the recognizer's embeddings of reconstructions [n, d], e.g.
-      the 128 numbers of `resnet29_dlib`.
-    gallery: its embeddings of true pictures, others than the attacked [g, d].
-    gallery_person: who these show [g].
-    person: who the reconstructions should show [n].
-
-  Returns:
-    [n], 1 where the nearest centroid of a person's pictures is that of the
-    right one, 1/j where it is as near as those of j - 1 others, else 0.
-
-  Raises:
-    ValueError: an embedding is not finite, or someone is not in the gallery.
-  """
-  if not (np.isfinite(reconstructed).all() and np.isfinite(gallery).all()):
-    raise ValueError("some embeddings are not finite numbers")
-  people, group = np.unique(gallery_person, return_inverse=True)
-  if missing := np.setdiff1d(person, people).tolist():
-    raise ValueError(
-      f"the gallery of {len(people)} people has no picture of {missing[:5]}"
-      f" ({len(missing)} missing)"
-    )
-  centroids = np.stack(
-    [gallery[group == i].mean(axis=0) for i in range(len(people))]
-  )
-  scores = -distance.cdist(reconstructed, centroids)
-  label = np.searchsorted(people, person)
-  return np.asarray(rank.of_scores(jnp.asarray(scores), jnp.asarray(label))[0])

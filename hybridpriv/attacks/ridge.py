@@ -17,7 +17,7 @@ import scipy.linalg
 from flax import linen as nn
 
 from hybridpriv.attacks import attack as attack_lib
-from hybridpriv.attacks import inversion
+from hybridpriv.attacks import inversion, restoration
 from hybridpriv.train import features
 
 _STRENGTHS = tuple(10.0**e for e in range(-6, 3))  # of the mean variance
@@ -39,6 +39,30 @@ class Linear(nn.Module):
     size = int(np.prod(self.shape))
     x = nn.Dense(size, use_bias=False, name="dense")(code)
     return x.reshape((-1, *self.shape))
+
+
+def linear(*, draws: int = 8) -> restoration.Inversion:
+  """Attack with the best linear inversion.
+
+  Args:
+    draws: noisy codes of every picture that it sees.
+  """
+
+  def fit_to(
+    key: jax.Array, knowledge: restoration.Knowledge
+  ) -> inversion.Inverter:
+    return fit(
+      key,
+      knowledge.sample,
+      knowledge.images,
+      index=knowledge.index,
+      held_out=knowledge.held_out,
+      draws=draws if knowledge.noise.is_random else 1,
+    )
+
+  return restoration.Inversion(
+    "ridge.linear", fit_to, inversion.restore, ("sample",)
+  )
 
 
 def fit(

@@ -1,4 +1,8 @@
-"""Decoders: networks from a code back to the image, for attacks that invert."""
+"""Decoders: networks from a code back to the image, for attacks that invert.
+
+And what such attackers train beside them: an encoder, which stands for a client
+that they do not have, and a discriminator.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +16,8 @@ _MAP = 256  # its channels
 _LEVELS = ((256, 512), (256, 256), (128, 128), (64, 0), (32, 0))
 _LARGEST = _SIDE * 2 ** (len(_LEVELS) + 1)
 _SLOPE = 0.3
+_HALVINGS = (64, 128, 256)  # channels of an encoder
+_COPY = 16  # most pixels a side of the copy that its linear part sees
 _START = 0.01  # size of the first images: what is learned need not undo them
 
 # Of the 4 taps of a doubling, which one (last axis) joins an input (-1, 0 or 1
@@ -158,6 +164,63 @@ def up_convolutional(
   )
 
 
+class Encoder(nn.Module):
+  """Convolutions of stride 2, then a dense layer; and a line past them.
+
+  The linear map of a small copy of the image is what it starts near: clients
+  are closer to it than to convolutions drawn at random.
+
+  Attributes:
+    outputs: numbers of a code.
+    width: factor on the channels, of 64, 128 and 256 for every halving.
+  """
+
+  outputs: int
+  width: float = 0.25
+
+  @nn.compact
+  def __call__(self, image: jax.Array) -> jax.Array:
+    """Compute codes `[b outputs]` of images `[b h w c]`, 0 to 1."""
+    x = image - 0.5
+    batch, height, width, channels = x.shape
+    small = (batch, min(height, _COPY), min(width, _COPY), channels)
+    line = jax.image.resize(x, small, "linear").reshape(batch, -1)
+    for index, size in enumerate(_HALVINGS):
+      if min(x.shape[1:3]) > _SIDE:
+        units = max(1, round(size * self.width))
+        x = _active(_conv(units, f"conv{index}", stride=2)(x))
+    x = nn.Dense(
+      self.outputs,
+      kernel_init=nn.initializers.variance_scaling(
+        _START, "fan_in", "truncated_normal"
+      ),
+      name="fc",
+    )(x.reshape(batch, -1))
+    return x + nn.Dense(self.outputs, use_bias=False, name="line")(line)
+
+
+class Discriminator(nn.Module):
+  """Says of every patch of an image whether it is of a true one.
+
+  Attributes:
+    channels: of its layers but the last, each of which halves the image.
+  """
+
+  channels: tuple[int, ...] = (32, 64)
+
+  @nn.compact
+  def __call__(self, image: jax.Array) -> jax.Array:
+    """Compute log odds `[b h/4 w/4 1]` of images `[b h w c]`, 0 to 1.
+
+    References:
+      Isola et al. 2017, arXiv 1611.07004 (PatchGAN).
+    """
+    x = 2 * image - 1
+    for index, units in enumerate(self.channels):
+      x = _active(_conv(units, f"conv{index}", stride=2)(x))
+    return _conv(1, "logits")(x)
+
+
 def _active(x: jax.Array) -> jax.Array:
   return nn.leaky_relu(x, _SLOPE)
 
@@ -166,7 +229,11 @@ def _dense(units: int, name: str) -> nn.Dense:
   return nn.Dense(units, kernel_init=nn.initializers.he_normal(), name=name)
 
 
-def _conv(channels: int, name: str) -> nn.Conv:
+def _conv(channels: int, name: str, stride: int = 1) -> nn.Conv:
   return nn.Conv(
-    channels, (3, 3), kernel_init=nn.initializers.he_normal(), name=name
+    channels,
+    (3, 3),
+    strides=(stride, stride),
+    kernel_init=nn.initializers.he_normal(),
+    name=name,
   )

@@ -1,14 +1,17 @@
 """Visual inversion: attackers for each embedding, and what they restore.
 
-A decoder and a ridge regression learn from codes of task-train people and of
-the attacker's gallery, are stopped or tuned by those of task-validation people,
-and restore the attacked samples of the audit people from codes as they are
-sent.  Judged by error, structural similarity and, where the recognizer is
-installed, whether it still finds the right person.
+Those that `config.audit.inversion.attacks` names, each with no more of the
+system than it needs, learn from pictures of task-train people and of the
+attacker's gallery, are stopped or tuned by those of task-validation people, and
+restore the attacked samples of the audit people from codes as they are sent.
+Judged by error, structural similarity and, where the recognizer is installed,
+whether it still finds the right person.
 """
 
 import functools
+import inspect
 import math
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,25 +20,25 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
+from hybridpriv import attacks as attacks_package
 from hybridpriv import build
-from hybridpriv.attacks import attack as attack_lib
-from hybridpriv.attacks import inversion, ridge
+from hybridpriv.attacks import inversion, restoration, similarity
 from hybridpriv.audit import assemble, problems, statistics
-from hybridpriv.networks import decoders, dlib, pretrained
-from hybridpriv.privatizers import privatizer as privatizer_lib
-from hybridpriv.study import fitting, parts, training, workdir
+from hybridpriv.networks import dlib, pretrained
+from hybridpriv.study import fitting, granting, parts, workdir
 from hybridpriv.study.setup import Setup, key
-from hybridpriv.train import augment, features
+from hybridpriv.train import features
 from hybridpriv.train import state as state_lib
 
-_ATTACKS = DECODER, RIDGE = "inversion.decoder", "inversion.ridge"
-_DRAWS = 8  # of noisy codes that the regression sees
 PEAK_DB = 60.0  # decibels that a table of scores in [0, 1] can hold
 _LEAST = 10 ** (-PEAK_DB / 10)  # mean squared error of so many
 _SHOWN = 8  # people in the figure
 _SIDE = 150  # pixels that the recognizer takes
+_OWN = "pictures of task-train people and a gallery of the audited"
 
 Measured = list[tuple[dict[str, Any], statistics.Table]]
+# An attack, and all knobs that it was made with.
+Attack = tuple[restoration.Inversion, Mapping[str, Any]]
 
 
 def run(
@@ -55,60 +58,46 @@ def run(
   problem = attacked(setup, asked)
   if problem is None:
     return {}
-  options = setup.config["audit"]["inversion"]
-  size = options["size"]
-  chosen = fitting.read_rows(setup)
-  parts_of = setup.folds[problem.fold]
-  rng = np.random.default_rng(setup.config["seed"])
-  own = rng.permutation(parts_of.train)[: options["max_images"]]
-  test = np.flatnonzero((problem.role == problems.TEST) & (problem.label >= 0))
-  gallery = np.flatnonzero(
-    (problem.role == problems.TRAIN) & (problem.label >= 0)
-  )
-  # The network was fitted to task-train people, whose codes may be more alike
-  # than those of others: the attacker learns from its gallery as well.
-  own = np.concatenate([own, parts_of.audit[gallery]])
-  index = np.sort(np.concatenate([own, parts_of.validation]))
-  learn = np.flatnonzero(np.isin(index, own))
-  held_out = np.flatnonzero(~np.isin(index, own))
-  images = pictures(setup, index, size)
-  truth = pictures(setup, parts_of.audit[test], size)
+  size = setup.config["audit"]["inversion"]["size"]
+  attacks = list_attacks(setup.config)
+  selected = fitting.read_rows(setup)
+  chosen = granting.choose(setup, problem)
+  index, images, learn = chosen.index, chosen.images, chosen.learn
+  test, gallery = chosen.test, chosen.gallery
+  audit = setup.folds[problem.fold].audit
+  truth = granting.pictures(setup, audit[test], size)
   judge = _judge()
   found: dict[str, dict[str, np.ndarray]] = {}
   held: dict[str, dict[str, float]] = {}
-  selected = [row for row in rows if chosen[row.name]["selected"]]
-  for row in tqdm.tqdm(
-    selected, desc="inversion", leave=False, disable=None, unit="row"
+  by_name = {r.name: r for r in rows if selected[r.name]["selected"]}
+  for name, row in tqdm.tqdm(
+    by_name.items(), desc="inversion", leave=False, disable=None, unit="row"
   ):
-    found[row.name], held[row.name] = _restored(
-      setup, row, problem.fold, index, learn, held_out, images, test
+    found[name], held[name] = _restored(
+      setup, row, problem.fold, chosen, attacks
     )
-  gallery_codes = judge(pictures(setup, parts_of.audit[gallery], size))
+  gallery_codes = judge(granting.pictures(setup, audit[gallery], size))
   label = problem.label
 
   def scores(restored: np.ndarray) -> dict[str, np.ndarray]:
-    result = {
-      "psnr": np.clip(
-        _batched(inversion.psnr, restored, truth) / PEAK_DB, 0, 1
-      ),
-      "ssim": np.clip(_batched(inversion.ssim, restored, truth), 0, 1),
-    }
+    both = np.concatenate([restored, truth], axis=-1)
+    result = features.compute(_likeness, both, np.arange(len(both)))
+    result["psnr"] = result["psnr"] / PEAK_DB
+    result = {name: np.clip(value, 0, 1) for name, value in result.items()}
     if gallery_codes is not None:
-      result["matched"] = inversion.matched(
+      result["matched"] = similarity.matched(
         judge(restored), gallery_codes, label[gallery], label[test]
       )
     return result
 
   desired = setup.data.labels[setup.roles.desired[0]]
-  seen = setup.data.person[parts_of.audit[test]]
+  seen = setup.data.person[audit[test]]
   mean = images[learn].mean(axis=0)
   by_class = {
     c: images[learn][desired[index[learn]] == c].mean(axis=0)
     for c in np.unique(desired[index[learn]])
   }
-  guesses = np.stack(
-    [by_class.get(c, mean) for c in desired[parts_of.audit[test]]]
-  )
+  guesses = np.stack([by_class.get(c, mean) for c in desired[audit[test]]])
   references = {
     "chance": scores(np.broadcast_to(mean, truth.shape).copy()),
     "floor": scores(guesses),
@@ -116,7 +105,7 @@ def run(
   }
   made: dict[str, Measured] = {}
   for name, own in found.items():
-    for attack in _ATTACKS:
+    for attack, _ in attacks:
       made.setdefault(name, []).extend(
         _measure(
           setup,
@@ -126,12 +115,42 @@ def run(
           label[test],
           seen,
           references,
-          held[name][attack] if metric == "psnr" else None,
+          held[name][attack.name] if metric == "psnr" else None,
+          granting.num_queries(setup, by_name[name]),
         )
-        for metric, value in scores(own[attack]).items()
+        for metric, value in scores(own[attack.name]).items()
       )
   _keep(setup, problem, test, truth, found)
   return made
+
+
+def list_attacks(config: Mapping[str, Any]) -> list[Attack]:
+  """Build the attacks of `config.audit.inversion`, "inversion.<entry>".
+
+  Raises:
+    ValueError: an entry names no attack that restores pictures, or there is
+      none.
+  """
+  options, found = config["audit"]["inversion"], []
+  for name, entry in options["attacks"].items():
+    own, where = dict(entry), f"config.audit.inversion.attacks.{name}"
+    path = own.pop("function", "")
+    factory = build.function(attacks_package, path)
+    takes = inspect.signature(factory).parameters
+    shared = {k: options[k] for k in ("steps", "width") if k in takes}
+    attack = build.call(factory, shared | own, where)
+    if not isinstance(attack, restoration.Inversion):
+      raise ValueError(
+        f"{where}: {path} is no attack that restores pictures, as"
+        " inversion.decoder and descent.pixels are; docs/method.md lists them"
+      )
+    attack = attack._replace(name=f"inversion.{name}")
+    found.append((attack, {"function": path} | shared | own))
+  if not found:
+    raise ValueError(
+      "config.audit.inversion.attacks is empty: name one, or set its steps to 0"
+    )
+  return found
 
 
 def attacked(
@@ -147,7 +166,8 @@ def attacked(
     The problem on identity, of the first fold.
 
   Raises:
-    ValueError: if the samples are no images, or nobody is to be identified.
+    ValueError: if the samples are no images, nobody is to be identified, or
+      an attack cannot be built or run.
   """
   if not setup.config["audit"]["inversion"]["steps"]:
     return None
@@ -157,28 +177,20 @@ def attacked(
       "config.audit.inversion restores pictures of people: it needs images, and"
       " the person among the private labels; set its steps to 0"
     )
+  for attack, _ in list_attacks(setup.config):
+    if "labels" in attack.needs and setup.config["verification"]["outputs"]:
+      raise ValueError(
+        f"{attack.name} learns from classes that the service answers, and this"
+        " one answers pairs: leave it out of config.audit.inversion.attacks"
+      )
   return identity[0]
 
 
-def pictures(setup: Setup, index: np.ndarray, size: int) -> np.ndarray:
-  """Give what the network sees of samples, 0 to 1, [n, size, size, c]."""
-  shape = tuple(setup.config["input_shape"]) or setup.data.inputs.shape[1:]
-
-  @jax.jit
-  def cut(x: jax.Array) -> jax.Array:
-    x = augment.centre(x, shape=shape).astype(jnp.float32) / 255
-    whole = (x.shape[0], size, size, x.shape[-1])
-    return jnp.clip(jax.image.resize(x, whole, "linear"), 0, 1)
-
-  return features.compute(cut, setup.data.inputs, index)
-
-
-def _batched(measure: Any, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-  """Apply a measure of image pairs in batches of one shape."""
-  both = np.concatenate([a, b], axis=-1)
-  channels = a.shape[-1]
-  run = jax.jit(lambda x: measure(x[..., :channels], x[..., channels:]))
-  return features.compute(run, both, np.arange(len(both)))
+@jax.jit
+def _likeness(both: jax.Array) -> dict[str, jax.Array]:
+  """Compute likenesses of pairs of pictures, stacked along the channels."""
+  pair = jnp.split(both, 2, axis=-1)
+  return {"psnr": similarity.psnr(*pair), "ssim": similarity.ssim(*pair)}
 
 
 def _judge() -> Any:
@@ -208,105 +220,79 @@ def _restored(
   setup: Setup,
   row: build.Row,
   fold: int,
-  index: np.ndarray,
-  learn: np.ndarray,
-  held_out: np.ndarray,
-  images: np.ndarray,
-  test: np.ndarray,
+  chosen: granting.Chosen,
+  attacks: Sequence[Attack],
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
   """Train the attackers of one embedding, or read what they restored.
 
   Returns:
-    (pictures by attack, and those of the better as "best"; decibels on the
+    (pictures by attack, and those of the best as "best"; decibels on the
     pictures held out, by attack).
   """
-  options = setup.config["audit"]["inversion"]
-  trial = training.chosen(setup)[fold][row.training]["chosen"]
-  system = fitting.load_system(setup, fold, 0, trial)
-  law = fitting.read_law(setup, fold, 0, row)
-  prefix, suffix = privatizer_lib.split_random(row.privatizer)
-  prefix_law, suffix_law = privatizer_lib.split_state(row.privatizer, law)
+  knowledge, sent = granting.of_row(setup, row, fold, chosen)
   root = key(setup, fold, 0, f"inversion {row.name}")
-
-  def clean(at: np.ndarray) -> np.ndarray:
-    feature = jnp.asarray(system.features(at))
-    return np.asarray(prefix.encode(prefix_law, root, feature))
-
-  audit = setup.folds[fold].audit[test]
-  codes, attacked = clean(index), clean(audit)
-  name = parts.digest(
-    ("inversion", row.name, sorted(options.items())),
-    (codes, attacked, suffix_law, index),
-    code=__file__,
-  )
-  path = setup.folder / "audit" / "parts" / f"{name}-images.npz"
-  if not path.exists():
-    victim = attack_lib.Victim(
-      codes=jnp.asarray(codes)[None],
-      law=jax.tree.map(lambda x: jnp.asarray(x)[None], suffix_law),
-      which=jnp.zeros([], jnp.int32),
-      rows=jnp.arange(len(codes)),
-      noise=suffix,
+  restored, held, sample = {}, {}, knowledge.sample
+  options = dict(setup.config["audit"]["inversion"]) | {"attacks": None}
+  for attack, knobs in attacks:
+    granted = knowledge.granting(attack.needs)
+    has = [getattr(granted, name) for name in attack.needs]
+    name = parts.digest(
+      (row.name, attack.name, sorted(knobs.items()), sorted(options.items())),
+      (sample, sent, granted.law, has, chosen.index, chosen.learn),
+      code=__file__,
     )
-    sample = jax.tree_util.Partial(attack_lib.Victim.sample, victim)
-    decoder = decoders.up_convolutional(
-      size=options["size"],
-      channels=images.shape[-1],
-      width=options["width"],
-    )
-    attackers = {
-      DECODER: inversion.train(
-        state_lib.stream(root, "decoder"),
-        sample,
-        images,
-        network=decoder,
-        index=learn,
-        held_out=held_out,
-        steps=options["steps"],
-        name=row.name,
-      ),
-      RIDGE: ridge.fit(
-        state_lib.stream(root, "ridge"),
-        sample,
-        images,
-        index=learn,
-        held_out=held_out,
-        draws=_DRAWS if suffix.is_random else 1,
-      ),
-    }
-    sending = state_lib.stream(root, "sent")
-    sent = np.asarray(suffix.encode(suffix_law, sending, jnp.asarray(attacked)))
-    arrays = {}
-    for attack, attacker in attackers.items():
-      images_of = features.compute(
-        functools.partial(inversion.reconstruct, attacker),
-        sent,
-        np.arange(len(sent)),
-      )
-      arrays[attack] = np.round(255 * images_of).astype(np.uint8)
-      arrays[f"{attack}/error"] = np.asarray(
-        inversion.error(
-          attacker, sample, state_lib.stream(root, "error"), images, held_out
-        )
-      )
-    workdir.write_arrays(path, arrays)
-  with np.load(path) as saved:
-    errors = {a: max(float(saved[f"{a}/error"]), _LEAST) for a in _ATTACKS}
-    held = {a: -10 * math.log10(error) for a, error in errors.items()}
-    restored = {a: saved[a].astype(np.float32) / 255 for a in _ATTACKS}
-  restored["best"] = restored[max(_ATTACKS, key=held.__getitem__)]
+    path = setup.folder / "audit" / "parts" / f"{name}-images.npz"
+    if not path.exists():
+      _attack(path, attack, granted, sample, sent, root)
+    with np.load(path) as saved:
+      restored[attack.name] = saved[attack.name].astype(np.float32) / 255
+      error = max(float(saved[f"{attack.name}/error"]), _LEAST)
+    held[attack.name] = -10 * math.log10(error)
+  restored["best"] = restored[max(held, key=held.__getitem__)]
   return restored, held
+
+
+def _attack(
+  path: pathlib.Path,
+  attack: restoration.Inversion,
+  granted: restoration.Knowledge,
+  sample: Any,
+  sent: np.ndarray,
+  root: jax.Array,
+) -> None:
+  """Train an attacker, let it restore what was sent, and write that.
+
+  How well it does on pictures held out is found by the study, which may draw
+  codes of them where the attacker may not.
+  """
+  _, _, entry = attack.name.partition(".")
+  attacker = attack.fit(state_lib.stream(root, entry), granted)
+  images = np.clip(attack.restore(attacker, sent), 0, 1)
+  own = functools.partial(
+    inversion.draw, sample, state_lib.stream(root, "error")
+  )
+  places = np.arange(len(granted.images))
+  codes = features.compute(own, places, granted.held_out, batch_size=64)
+  wrong = attack.restore(attacker, codes) - granted.images[granted.held_out]
+  workdir.write_arrays(
+    path,
+    {
+      attack.name: np.round(255 * images).astype(np.uint8),
+      f"{attack.name}/error": np.mean(wrong**2, dtype=np.float64),
+    },
+  )
 
 
 def _measure(
   setup: Setup,
-  attack: str,
+  attack: restoration.Inversion,
   metric: str,
   value: np.ndarray,
   label: np.ndarray,
   person: np.ndarray,
   references: Mapping[str, Mapping[str, np.ndarray]],
   validation: float | None,
+  num_queries: int,
 ) -> tuple[dict[str, Any], statistics.Table]:
   """Make a measurement; a person counts once, and decibels are decibels."""
   num = int(label.max()) + 1
@@ -316,15 +302,19 @@ def _measure(
     other = references[name][metric][None, None]
     return statistics.value(statistics.tabulate(other, label, person, num))
 
+  beside = [restoration.GRANTS[n] for n in attack.needs if n != "sample"]
+  if "sample" not in attack.needs:
+    beside.insert(0, "no codes of these")
   own = assemble.measurement(
     target=str(setup.data.identity) if metric == "matched" else "picture",
-    attack=attack,
+    attack=attack.name,
     metric=metric,
     table=table,
     chance=mean("chance"),
     floor=mean("floor"),
     floor_of="mean image of the desired class",
-    auxiliary="pictures of task-train people and a gallery of the audited",
+    auxiliary="; ".join([_OWN, *beside]),
+    num_queries=num_queries,
     validation=validation,
     original=mean("original"),
   )

@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from scipy import ndimage, signal
+from scipy import ndimage
 
-from hybridpriv.attacks import attack, inversion
+from hybridpriv.attacks import attack, inversion, similarity
 from hybridpriv.networks import decoders
 from hybridpriv.privatizers import noise, privatizer
 from hybridpriv.train import loop
@@ -59,8 +59,8 @@ def train(codes, *, sample=noisy, images=IMAGES, network=None, **options):
 def gain(attacker, codes):
   """Decibels above the mean image, on average over attacked images."""
   restored = inversion.reconstruct(attacker, jnp.asarray(codes)[TEST])
-  found = inversion.psnr(restored, IMAGES[TEST])
-  return float(np.mean(found - inversion.psnr(MEAN, IMAGES[TEST])))
+  found = similarity.psnr(restored, IMAGES[TEST])
+  return float(np.mean(found - similarity.psnr(MEAN, IMAGES[TEST])))
 
 
 def test_what_codes_tell_is_restored_and_nothing_else():
@@ -117,6 +117,62 @@ def test_components_that_are_all_but_silent_do_not_drown_the_others():
     np.testing.assert_allclose(attacker.std, expected, rtol=1e-3)
   assert found[0.0] > found[1.0] + 3, found
   assert found[0.5] > found[1.0], found
+
+
+def _told_nothing(images, **options):
+  """Trains for codes that say nothing, and gives the one picture restored."""
+  codes = np.full((NUM, 3), 0.3, "f4")
+  options = {"learning_rate": 0.02, "steps": 400, "look_every": 400} | options
+  attacker = train(codes, images=images, **options)
+  return inversion.reconstruct(attacker, jnp.asarray(codes[:1]))[0]
+
+
+def test_the_absolute_error_asks_for_the_median():
+  rng = np.random.default_rng(0)
+  skewed = rng.exponential(0.2, size=IMAGES.shape).clip(0, 1).astype("f4")
+  mean, median = (f(skewed[:OWN], axis=0) for f in (np.mean, np.median))
+  found = _told_nothing(skewed, loss=similarity.absolute)
+  assert np.mean(abs(found - median)) < 0.2 * np.mean(abs(mean - median))
+  found = _told_nothing(skewed)
+  assert np.mean(abs(found - mean)) < 0.2 * np.mean(abs(mean - median))
+
+
+def test_each_loss_is_best_at_what_it_asks_for():
+  main = np.linalg.svd(IMAGES.reshape(NUM, -1), full_matrices=False)[0][:, :4]
+  codes = main / main.std(axis=0)
+  drawn = np.random.default_rng(0).normal(size=codes.shape)
+  codes = (codes + 0.5 * drawn).astype("f4")
+  truth = jnp.asarray(IMAGES[TEST])
+  similar, error = {}, {}
+  for loss in (similarity.squared, similarity.dissimilar):
+    attacker = train(codes, loss=loss, learning_rate=0.01, steps=600)
+    restored = inversion.reconstruct(attacker, jnp.asarray(codes[TEST]))
+    similar[loss] = np.mean(similarity.ssim(restored, truth))
+    error[loss] = np.mean(similarity.squared(restored, truth))
+  assert similar[similarity.dissimilar] > similar[similarity.squared]
+  assert error[similarity.squared] < error[similarity.dissimilar]
+
+
+def test_a_discriminator_asks_for_pictures_that_could_be_true():
+  stripes = 0.3 * np.sign(np.sin(np.arange(SIZE)))[:, None, None]
+  side = np.random.default_rng(0).choice([-1, 1], size=NUM)
+  images = (0.5 + side[:, None, None, None] * stripes[None]).astype("f4")
+  images = np.broadcast_to(images, IMAGES.shape).copy()
+  # Between two that are as likely the least squared error is grey.
+  grey, sharp = (_told_nothing(images, adversarial=w) for w in (0.0, 10.0))
+  assert np.std(grey) < 0.05 and np.std(sharp) > 2 * np.std(grey)
+
+
+@pytest.mark.parametrize(
+  "wrong, message",
+  [
+    ({"loss": "lpips"}, "loss='lpips'.*squared, absolute, ssim"),
+    ({"adversarial": -1.0}, "adversarial=-1.0.*0 or more"),
+  ],
+)
+def test_a_decoder_that_is_none_is_one_clear_error(wrong, message):
+  with pytest.raises(ValueError, match=message):
+    inversion.decoder(steps=1, width=1.0, **wrong)
 
 
 def test_two_victims_of_one_shape_share_the_programs():
@@ -207,74 +263,3 @@ def test_codes_that_would_be_part_of_the_program_are_refused():
       held_out=HELD,
       steps=1,
     )
-
-
-def test_psnr_counts_decibels_from_the_full_range():
-  a = np.zeros((3, 4, 5, 3), np.float32)
-  b = np.full_like(a, 0.1)
-  b[1] = 1.0
-  b[2] = 0.0
-  np.testing.assert_allclose(inversion.psnr(a, b), [20, 0, np.inf], atol=1e-5)
-
-
-def _ssim(a, b):
-  """Structural similarity of two images [h, w], term by term."""
-  window = np.zeros((11, 11))
-  window[5, 5] = 1
-  window = ndimage.gaussian_filter(window, 1.5, radius=5, mode="constant")
-
-  def mean(x):
-    return signal.convolve2d(x, window, mode="valid")
-
-  ma, mb = mean(a), mean(b)
-  va, vb, c = mean(a * a) - ma**2, mean(b * b) - mb**2, mean(a * b) - ma * mb
-  light = (2 * ma * mb + 1e-4) / (ma**2 + mb**2 + 1e-4)
-  return np.mean(light * (2 * c + 9e-4) / (va + vb + 9e-4))
-
-
-def test_ssim_is_that_of_wang_et_al():
-  a = RNG.uniform(size=(4, 17, 20, 3))
-  b = np.clip(
-    a
-    + np.array([0.02, 0.1, 0.5, 2])[:, None, None, None]
-    * RNG.normal(size=a.shape),
-    0,
-    1,
-  )
-  expected = [
-    np.mean([_ssim(x[..., i], y[..., i]) for i in range(3)])
-    for x, y in zip(a, b, strict=True)
-  ]
-  found = inversion.ssim(*(jnp.asarray(x, jnp.float32) for x in (a, b)))
-  np.testing.assert_allclose(found, expected, atol=1e-5)
-  assert np.all(np.diff(found) < 0)
-
-
-def test_ssim_of_equal_images_is_one_and_of_opposite_ones_negative():
-  image = jnp.asarray(RNG.uniform(size=(2, 11, 11, 1)), jnp.float32)
-  np.testing.assert_allclose(inversion.ssim(image, image), 1, atol=1e-6)
-  opposite = inversion.ssim(image, 1 - image)
-  assert np.all((opposite > -1) & (opposite < -0.8))
-  with pytest.raises(ValueError, match="10 x 11 pixels.*11 x 11 or more"):
-    inversion.ssim(image[:, 1:], image[:, 1:])
-
-
-def test_reconstructions_match_the_nearest_person_of_the_gallery():
-  # Persons 7 and 9 have the same centroid, (4, 0); person 3 has (0, 0).
-  gallery = np.array([[1, 1], [-1, -1], [4, 0], [3, 1], [5, -1]], "f4")
-  gallery_person = np.array([3, 3, 7, 9, 9])
-  found = inversion.matched(
-    np.array([[1, 1], [1, 1], [3, 0], [3, 0], [3, 0]], "f4"),
-    gallery,
-    gallery_person,
-    np.array([3, 7, 7, 9, 3]),
-  )
-  np.testing.assert_array_equal(found, [1, 0, 0.5, 0.5, 0])
-
-
-def test_a_gallery_without_the_person_or_with_nan_is_one_clear_error():
-  gallery, who = np.eye(2), np.array([3, 7])
-  with pytest.raises(ValueError, match=r"2 people has no picture of \[5\]"):
-    inversion.matched(gallery, gallery, who, np.array([3, 5]))
-  with pytest.raises(ValueError, match="not finite"):
-    inversion.matched(gallery * np.nan, gallery, who, who)

@@ -114,3 +114,33 @@ def test_numbers_keep_their_scale_and_all_layers_learn(key):
 def test_an_impossible_decoder_is_one_clear_error(wrong, message):
   with pytest.raises(ValueError, match=message):
     decoders.up_convolutional(**wrong)
+
+
+def test_an_encoder_starts_near_a_line(key):
+  network = decoders.Encoder(outputs=5, width=1 / 16)
+  image = jax.random.uniform(key, (3, 12, 12, 2))
+  variables = network.init(key, image)
+  half = 0.5 + (image - 0.5) / 2
+  whole, part = (network.apply(variables, x) for x in (image, half))
+  assert whole.shape == (3, 5)
+  # Brought to the middle half way, most of the code is half.
+  assert np.std(part - whole / 2) < 0.2 * np.std(whole)
+
+
+@pytest.mark.parametrize("size", [5, 16, 33])
+def test_an_encoder_takes_images_of_any_size(key, size):
+  network = decoders.Encoder(outputs=7, width=1 / 16)
+  image = jnp.zeros((2, size, size, 3))
+  variables = jax.eval_shape(network.init, key, image)
+  assert jax.eval_shape(network.apply, variables, image).shape == (2, 7)
+
+
+def test_a_discriminator_judges_patches(key):
+  network = decoders.Discriminator(channels=(4, 8))
+  image = jax.random.uniform(key, (1, 32, 32, 3))
+  variables = network.init(key, image)
+  before = network.apply(variables, image)
+  after = network.apply(variables, image.at[:, :4, :4].set(0.0))
+  assert before.shape == (1, 8, 8, 1)
+  assert before[0, 0, 0] != after[0, 0, 0]
+  np.testing.assert_array_equal(before[0, 4:, 4:], after[0, 4:, 4:])

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from hybridpriv import study
-from hybridpriv.study import inverting, transfer
+from hybridpriv.study import transfer
 
 ROW, NOISY = "simple/identity", "simple/noise"
 INSTALLED = importlib.util.find_spec("face_recognition_models") is not None
+DECODER, RIDGE = "inversion.decoder", "inversion.ridge"
 SCHEMA = "hybridpriv/audit/results.schema.json"
 
 
@@ -132,7 +133,7 @@ def test_a_second_audit_reads_what_was_found(audited, results, config, quiet):
 
 def test_what_is_restored_has_a_scale_from_chance_to_the_picture(results):
   for row in results["rows"]:
-    for attack in (inverting.DECODER, inverting.RIDGE):
+    for attack in (DECODER, RIDGE):
       found = _measured(row, attack)
       metrics = {"psnr", "ssim"} | ({"matched"} if INSTALLED else set())
       assert set(found) == (metrics if row["selected"] else set())
@@ -148,14 +149,14 @@ def test_what_is_restored_has_a_scale_from_chance_to_the_picture(results):
 
 def test_more_is_restored_from_a_feature_than_from_nothing(results):
   rows = {row["name"]: row for row in results["rows"]}
-  psnr = _measured(rows[ROW], inverting.RIDGE)["psnr"]
+  psnr = _measured(rows[ROW], RIDGE)["psnr"]
   # The mean picture has 10 to 20 dB, as its spread of about 50 of 255 tells.
   assert 10 < psnr["chance"] < 20
   assert psnr["chance"] + 3 < psnr["low"] and psnr["value"] < 40
   assert psnr["floor"] < psnr["value"]
   noisy = next(r for n, r in rows.items() if n.startswith(NOISY))
-  assert _measured(noisy, inverting.RIDGE)["psnr"]["value"] < psnr["value"]
-  ssim = _measured(rows[ROW], inverting.RIDGE)["ssim"]
+  assert _measured(noisy, RIDGE)["psnr"]["value"] < psnr["value"]
+  ssim = _measured(rows[ROW], RIDGE)["ssim"]
   assert ssim["chance"] < ssim["low"]
 
 
@@ -164,7 +165,7 @@ def test_the_pictures_are_those_of_the_better_on_people_held_out(
 ):
   row = results["rows"][0]
   held = {}
-  for attack in (inverting.DECODER, inverting.RIDGE):
+  for attack in (DECODER, RIDGE):
     found = _measured(row, attack)
     held[attack] = found.pop("psnr")["validation"]
     assert 10 < held[attack] < 40
@@ -174,7 +175,7 @@ def test_the_pictures_are_those_of_the_better_on_people_held_out(
     shown = arrays[f"{ROW}/restored"]
   for path in (audited / "audit" / "parts").glob("*-images.npz"):
     with np.load(path) as saved:
-      if saved[best].shape[1:] == shown.shape[1:]:
+      if best in saved:
         every = {x.tobytes() for x in saved[best]}
         if all(x.tobytes() in every for x in shown):
           return
@@ -183,7 +184,7 @@ def test_the_pictures_are_those_of_the_better_on_people_held_out(
 
 @pytest.mark.skipif(not INSTALLED, reason="needs the extra `pretrained`")
 def test_the_recognizer_is_asked_for_the_person(results):
-  m = _measured(results["rows"][0], inverting.RIDGE)["matched"]
+  m = _measured(results["rows"][0], RIDGE)["matched"]
   assert m["target"] == "person"
   # A mean picture shows nobody: all people are found as often.
   assert m["chance"] == pytest.approx(1 / 5, abs=0.01)
@@ -195,7 +196,7 @@ def test_the_card_shows_what_was_restored(audited, results):
   assert "What a decoder restores" in report
   picture = audited / "report" / "figures" / "pictures.png"
   assert picture.stat().st_size > 1000
-  psnr = _measured(results["rows"][0], inverting.RIDGE)["psnr"]
+  psnr = _measured(results["rows"][0], RIDGE)["psnr"]
   assert f"{psnr['value']:.1f} dB" in report
   with np.load(audited / "audit" / "pictures.npz") as arrays:
     shown = {name: arrays[name] for name in arrays.files}
