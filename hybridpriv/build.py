@@ -60,9 +60,8 @@ def function(package: Any, name: str) -> Callable[..., Any]:
     ValueError: for an unknown name; lists the known ones.
   """
   outside = ":" in name
-  module, _, attribute = (
-    name.partition(":") if outside else name.rpartition(".")
-  )
+  divide = name.partition if outside else name.rpartition
+  module, _, attribute = divide(":" if outside else ".")
   path = module if outside else f"{package.__name__}.{module}"
   try:
     if not (module and attribute):
@@ -87,13 +86,9 @@ def _known(package: Any) -> list[str]:
   names = []
   for info in pkgutil.iter_modules(package.__path__):
     module = importlib.import_module(f"{package.__name__}.{info.name}")
-    names += [
-      f"{info.name}.{k}"
-      for k, v in vars(module).items()
-      if inspect.isfunction(v)
-      and v.__module__ == module.__name__
-      and not k.startswith("_")
-    ]
+    own = inspect.getmembers(module, inspect.isfunction)
+    there = [k for k, v in own if v.__module__ == module.__name__]
+    names += [f"{info.name}.{k}" for k in there if not k.startswith("_")]
   return names
 
 
@@ -337,11 +332,10 @@ def rows(config: Config) -> list[Row]:
   """Build every defence: each training with each privatizer.
 
   A knob given as a tuple is a grid, from weak to strong; every value makes a
-  row.  An entry of `config.privatizers` may name the `trainings` that it goes
-  with.
+  row.  An entry may name the `trainings` that it goes with.
 
   Raises:
-    ValueError: for an entry that goes with no training, and as `call`.
+    ValueError: for a training that is not there, and as `call`.
   """
   built = []
   for training, (embedding, entry) in itertools.product(

@@ -144,10 +144,9 @@ def section(results: Results, picture: list[page.Block]) -> page.Section | None:
       page.Table(
         ("embedding", "attack", *(names[name] for name in metrics)),
         tuple(cells),
-        "An up-convolutional decoder and a ridge regression for each "
-        "embedding, trained on pictures of other people and codes with fresh "
-        "noise; one trained network. The pictures are those of the better on "
-        "people held out. Matched: how often the nearest person to the "
+        "Attackers of each embedding, on one trained network; what they were "
+        "granted is among all measurements. The pictures are those of the "
+        "best on people held out. Matched: how often the nearest person to the "
         "reconstruction, as a face recognizer sees it, is the right one. "
         "Higher is more leakage.",
         words=(1,),

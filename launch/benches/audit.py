@@ -159,12 +159,7 @@ def dense(hidden: tuple[int, ...], size: Size) -> attack_lib.Attack:
     hidden: units of its layers.
     size: steps and batches.
   """
-
-  def logits(params: Any, codes: jax.Array) -> jax.Array:
-    for kernel, bias in params[:-1]:
-      codes = jax.nn.relu(codes @ kernel + bias[None])
-    kernel, bias = params[-1]
-    return codes @ kernel + bias[None]
+  init, logits = adversary.dense(hidden)
 
   def fit(
     key: jax.Array,
@@ -172,16 +167,6 @@ def dense(hidden: tuple[int, ...], size: Size) -> attack_lib.Attack:
     auxiliary: attack_lib.Auxiliary,
     knobs: Any,
   ) -> Any:
-    def init(key: jax.Array, codes: jax.Array) -> Any:
-      sizes = (codes.size, *hidden, auxiliary.num_classes)
-      keys = jax.random.split(key, len(sizes))
-      he = jax.nn.initializers.he_normal()
-      layers = [
-        (he(k, (a, b)), jnp.zeros(b))
-        for k, a, b in zip(keys, sizes[:-1], sizes[1:], strict=False)
-      ]
-      return [*layers[:-1], jax.tree.map(jnp.zeros_like, layers[-1])]
-
     return adversary.learn(
       key,
       victim,
