@@ -1,10 +1,15 @@
 """Which published defence leaks least at equal utility, on motion signals?
 
-Question: every defence that trains against an attacker or a measure of
-dependence, and every one that is fitted afterwards, on the network and data of
-configs/spar_activity.py: without noise, and along a grid of noise added behind
-the same projection.  All have as many trials of their strength, chosen by the
-same rule on task-validation, and are ranked where they leak the same.
+Question: defences that train against an attacker or a measure of dependence,
+and those that are fitted afterwards, on the network and data of
+configs/spar_activity.py, along a grid of noise added behind a projection to as
+many numbers.  Each training has as many trials of its strength, chosen by one
+rule on task-validation, each curve five settings; they are ranked where they
+leak the same.
+
+`rate` and `entropy` are the terms of VIB and CEM without the noise in training
+that both were published with: that is the other arm of
+configs/ablations/defences_spar.py, which has it in all trainings.
 
 Command: python launch/run.py --config=configs/spar_defences.py
   --workdir=runs/spar_defences
@@ -16,8 +21,6 @@ from typing import Any
 
 from configs import default, spar_activity
 
-TRIALS = 4  # strengths of every defence
-
 
 def get_config(variant: str = "full"):
   """Return the experiment in one of its sizes: full, small, tiny."""
@@ -28,39 +31,60 @@ def get_config(variant: str = "full"):
   c.privatizers = default.in_order(
     {
       **c.privatizers,
-      "pruned": {
-        "chain": ("prune.channels",),
-        "drop": (0.25, 0.5, 0.75),
-        "private": "person",
-        "trainings": ("simple",),
-      },
-      "active": {
-        "chain": ("project.active_subspace", "noise.isotropic"),
-        "k": 8,
-        "sigma": c.privatizers.noise.sigma,
-        "trainings": ("simple",),
-      },
-      "learned": {
-        "chain": ("project.pca", "noise.learned"),
-        "k": 8,
-        "weight": (0.01, 0.1, 1.0),
-        "trainings": ("simple",),
-      },
+      **fitted(c, private="person", weights=(0.003, 0.03, 0.3, 3.0)),
     }
   )
   if variant == "tiny":
     shrink(c)
-    c.privatizers.pruned.drop = (0.5, 0.75)
   return c
 
 
-def add_defences(c, *, private: str, size: int) -> None:
+def fitted(c, *, private: str, weights: tuple[float, ...]) -> dict[str, Any]:
+  """Make the defences that are fitted to features, as long as the noise grid.
+
+  Args:
+    c: a study with projection and noise.
+    private: the label that pruning asks about.
+    weights: of learned noise; the projection alone is its weak end.
+  """
+  sigmas = (0.0, *c.privatizers.noise.sigma)  # as the projection alone
+  noisy = {"k": c.privatizers.project.k, "sigma": sigmas}
+  return {
+    "pruned": {
+      "chain": ("prune.channels", "project.pca", "noise.isotropic"),
+      "drop": 0.5,
+      "private": private,
+      "trainings": ("simple",),
+      **noisy,
+    },
+    "active": {
+      "chain": ("project.active_subspace", "noise.isotropic"),
+      "trainings": ("simple",),
+      **noisy,
+    },
+    "learned": {
+      "chain": ("project.pca", "noise.learned"),
+      "k": c.privatizers.project.k,
+      "weight": weights,
+      "trainings": ("simple",),
+    },
+  }
+
+
+def add_defences(
+  c,
+  *,
+  private: str,
+  size: int,
+  siamese: tuple[float, ...] = (1.0, 10.0, 100.0, 1000.0),
+) -> None:
   """Add a training for each defence; `simple` stays the reference.
 
   Args:
     c: a study with the contrastive term.
     private: the label that an adversary inside the training guesses.
     size: of the inputs that another one restores, pixels or samples a side.
+    siamese: strengths of the contrastive term; as many as of the others.
   """
   quick = {**c.train.finetune.optimizer, "learning_rate": 3e-3}
   quick["schedule"] = "constant"
@@ -112,7 +136,7 @@ def add_defences(c, *, private: str, size: int) -> None:
       **more,
     }
   strengths = {
-    "siamese": (1.0, 10.0, 100.0, 1000.0),
+    "siamese": siamese,
     "reversal": (0.03, 0.1, 0.3, 1.0),
     "maxent": (0.03, 0.1, 0.3, 1.0),
     "nopeek": (0.1, 0.3, 1.0, 3.0),
@@ -124,7 +148,7 @@ def add_defences(c, *, private: str, size: int) -> None:
   for name, weights in strengths.items():
     trainings[name] = {name: {"weight": weights}}
   for other in ("reversal", "entropy"):
-    middle = strengths[other][TRIALS // 2]
+    middle = strengths[other][2]
     trainings[f"siamese_{other}"] = {
       "siamese": {"weight": strengths["siamese"]},
       other: {"weight": middle},

@@ -1,5 +1,6 @@
 """Every experiment builds in every size, and runs in the smallest."""
 
+import collections
 import csv
 import importlib
 import json
@@ -89,6 +90,14 @@ def _compares(config, variant):
   terms, knobs = build.terms(config)
   own = [t.name for t in terms if t.player == "defender" and t.name != "task"]
   assert own and not any(knobs[f"{name}/weight"] for name in own)
+  # Every curve has as many settings: the projection is the weak end of those
+  # that begin with it.
+  rows = [r for r in build.rows(config) if r.training == "simple"]
+  sizes = collections.Counter(r.embedding for r in rows)
+  del sizes["identity"], sizes["project"]
+  sizes["noise"] += 1
+  sizes["learned"] += 1
+  assert len(set(sizes.values())) == 1 and len(sizes) == 4
   # Every one of them is turned on by a training.
   tried = {k for t in setup.trials(config) for k, v in t.knobs if v}
   if variant != "tiny":

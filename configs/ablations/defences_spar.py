@@ -1,8 +1,9 @@
 """Defences on motion signals: noise added afterwards, and noise in the loop.
 
 Question: a defence that was tuned without noise and is judged under it is not
-judged fairly.  What changes when every training of configs/spar_defences.py
-has the noise between the halves, and the cloud half is tuned on what it gets?
+judged fairly.  What changes when the cloud half of configs/spar_defences.py is
+tuned on what it gets, and what when every training has the noise between the
+halves as well?
 
 Command: python launch/sweep.py --config=configs/ablations/defences_spar.py
   --workdir=runs/defences_spar
@@ -20,6 +21,7 @@ def get_config(variant: str = "full"):
   c.sweep = default.in_order(
     {
       "afterwards": {"train": {"privatizer": ""}},
+      "retuned": {"train": {"retune_cloud": True}},
       "in_the_loop": {
         "train": {
           "privatizer": f"noise sigma={sigma:g}",

@@ -108,6 +108,7 @@ def to_csv(workdirs: Sequence[pathlib.Path]) -> str:
   writer.writerow(
     ("study", "row", "training", "embedding", "noise", "num_bytes")
     + ("train_seeds", "attack_seeds", "selected", "kind", "worst", *_FIELDS)
+    + ("queries",)
   )
   for study in read(workdirs):
     for row in study.results.rows:
@@ -119,7 +120,8 @@ def to_csv(workdirs: Sequence[pathlib.Path]) -> str:
       for kind, found in (("utility", row.utility), ("leakage", row.leakage)):
         for m in found:
           numbers = (getattr(m, name) for name in _FIELDS)
-          writer.writerow((*head, kind, id(m) in worst, *numbers))
+          queries = m.extra.get("queries", "one input")
+          writer.writerow((*head, kind, id(m) in worst, *numbers, queries))
   return text.getvalue()
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from hybridpriv.audit.results import Measurement, Results, Row
 
 _PREFIX = {"identity": "", "project": "reduced ", "noise": "noisy reduced "}
-_NOISE = ("sigma", "scale", "noise_multiplier")
+_NOISE = ("sigma", "scale", "noise_multiplier", "weight", "budget")
 
 
 def title(row: Row, *, noise: bool = True) -> str:

@@ -318,7 +318,7 @@ def _job(
     def draw(key: jax.Array) -> tuple[jax.Array, ...]:
       sent = asked.sample(key, jnp.arange(rows.shape[0]))
       scores = attack.score(attacker, sent)
-      # Codes of one person, and of one label, are independent given it.
+      # As if codes of one person were independent given the label.
       scores = jax.ops.segment_sum(scores, together, rows.shape[0])[together]
       right, ranks = rank.of_scores(scores, label)
       return right, ranks, jnp.log(ranks)

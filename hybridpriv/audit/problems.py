@@ -172,12 +172,18 @@ def _shifted(
     known = np.isin(label, people)
     label = np.where(known, np.searchsorted(people, label), -1)
     num_classes = len(people)
-  usable = label >= 0
-  if any(not (usable & (role == r)).any() for r in (TRAIN, VALIDATION, TEST)):
+  own, held_out, test = (
+    set(label[(role == r) & (label >= 0)].tolist())
+    for r in (TRAIN, VALIDATION, TEST)
+  )
+  # Knobs for many people can be chosen on some of them.
+  needed = test if problem.kind == "attribute" else set()
+  if min(len(test), len(held_out)) < 2 or not needed <= own & held_out:
     raise ValueError(
       f"config.audit.shift={shift!r} leaves the attacker on {problem.target!r}"
-      f" (fold {problem.fold}) nothing to learn from, to validate on or to"
-      " attack: audit more people, or name another label"
+      f" (fold {problem.fold}) {len(own)} classes to learn, {len(held_out)} to"
+      f" validate on and {len(test)} to attack: expected two or more, and of an"
+      " attribute the same; audit more people, or name another label"
     )
   name = str(data.classes[shift][common])
   return problem._replace(
@@ -190,20 +196,29 @@ def _shifted(
 
 
 def with_share(
-  problem: Problem, share: float, generator: np.random.Generator
+  problem: Problem,
+  person: np.ndarray,
+  share: float,
+  generator: np.random.Generator,
 ) -> Problem:
-  """Leave the attacker a share of its training samples, of each class alike.
+  """Leave the attacker a share of its training data, of each class alike.
+
+  Of an identity, samples of each person; of an attribute, people: many samples
+  of few people would not be less of what it learns from.
 
   Args:
     problem: the question.
-    share: of the samples of each class, at least one.
+    person: of every audit sample [n].
+    share: of the samples, or people, of each class, at least one.
     generator: which are left.
   """
   role = problem.role.copy()
+  unit = np.arange(len(role)) if problem.kind == "identity" else person
   for c in range(problem.num_classes):
-    at = np.flatnonzero((role == TRAIN) & (problem.label == c))
-    keep = max(1, round(share * len(at)))
-    role[generator.permutation(at)[keep:]] = 0
+    own = (role == TRAIN) & (problem.label == c)
+    units = generator.permutation(np.unique(unit[own]))
+    keep = units[: max(1, round(share * len(units)))]
+    role[own & ~np.isin(unit, keep)] = 0
   return problem._replace(role=role)
 
 
@@ -215,6 +230,9 @@ def joined(
 ) -> Problem | None:
   """Deal the attacked samples of each person into groups of different ones.
 
+  Only where the secret is of the person: whose label changes from sample to
+  sample would be told which of them share it.
+
   Args:
     problem: the question.
     person: of every audit sample [n].
@@ -222,13 +240,15 @@ def joined(
     generator: which are together.
 
   Returns:
-    The question, or None where nobody has so many.
+    The question, or None where nobody has so many, or somebody has several
+    labels.
   """
   attacked = (problem.role == TEST) & (problem.label >= 0)
   together, count = np.full(len(person), -1), 0
-  pairs = zip(person[attacked], problem.label[attacked], strict=True)
-  for own, label in sorted(set(pairs)):
-    at = np.flatnonzero(attacked & (person == own) & (problem.label == label))
+  for own in np.unique(person[attacked]):
+    at = np.flatnonzero(attacked & (person == own))
+    if len(np.unique(problem.label[at])) > 1:
+      return None
     at = generator.permutation(at)[: len(at) // num * num]
     together[at] = count + np.arange(len(at)) // num
     count += len(at) // num

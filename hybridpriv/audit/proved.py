@@ -77,6 +77,7 @@ def _proved(row: Row, guarantee: Mapping[str, Any]) -> list[tuple[str, ...]]:
       for m in row.leakage
       if (m.target, m.metric, m.num_queries)
       == (target, "balanced_accuracy", num)
+      and "queries" not in m.extra
     ]
     best = max(reached, key=lambda m: m.value, default=None)
     cell = words.share(bounds["balanced_accuracy"])

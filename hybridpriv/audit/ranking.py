@@ -15,8 +15,9 @@ def section(results: Results) -> page.Section | None:
       "Each defence is a curve over its strengths, read off where its worst "
       "leakage is the same; one that leaks less at all strengths counts with "
       "its most useful. All are compared with the most useful, paired by person"
-      " and seed. A tie: zero lies in the interval, so that the one is not "
-      "better than the other."
+      " and seed; the intervals are corrected for all pairs, because the "
+      "first was picked after looking. A tie: zero lies in the interval, so "
+      "that neither is better. Bytes differ; see the embeddings."
     )
   ]
   for one in results.rankings:
@@ -36,7 +37,7 @@ def section(results: Results) -> page.Section | None:
         )
       )
     cells += [
-      (words.NONE, name, *[words.NONE] * 3, page.Badge("leaks more"))
+      (words.NONE, name, *[words.NONE] * 3, page.Badge("no setting so low"))
       for name in one["short"]
     ]
     blocks.append(

@@ -11,20 +11,15 @@ from hybridpriv.audit.drawing import Theme
 from hybridpriv.audit.results import Results, Row
 
 _LABEL = {"share": "share of its data", "width": "width of its layers"}
-_ATTACK = "attribute.mlp"
 
 
 def _points(row: Row, what: str, target: str) -> list[tuple[float, ...]]:
-  """List (at, value, low, high), the attacker of the audit among the shares."""
-  found = [
+  """List (at, value, low, high)."""
+  return sorted(
     (p["at"], p["value"], p["low"], p["high"])
     for p in row.saturation
     if (p["what"], p["target"]) == (what, target)
-  ]
-  whole = embeddings.reached(row, attack=_ATTACK, target=target)
-  if found and what == "share" and whole is not None:
-    found.append((1.0, whole.value, whole.low, whole.high))
-  return sorted(found)
+  )
 
 
 def _there(results: Results) -> tuple[list[Row], list[str], list[str]]:
@@ -64,9 +59,9 @@ def section(
       page.Table(
         ("target", "by", "embedding", "leakage, %", "last step"),
         tuple(cells),
-        f"`{_ATTACK}` with less data and at other widths; the last step in "
-        "points. Where it is far from 0, the audit's attackers are not at "
-        "their end.",
+        "The audit's perceptron (all of the data, and its own width) and the "
+        "same with less data and at other widths; the last step in points. "
+        "Where it is far from 0, the audit's attackers are not at their end.",
         words=(1, 2, 3),
       ),
     ),

@@ -318,7 +318,7 @@ def all_rows(results: Results) -> page.Section:
           m.target,
           m.attack or "utility",
           m.metric.replace("_", " "),
-          str(m.num_queries),
+          str(m.num_queries) + (" inputs" if "queries" in m.extra else ""),
           words.measured(m),
           words.number(m, m.chance),
           words.number(m, m.floor),

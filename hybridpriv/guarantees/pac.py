@@ -29,7 +29,10 @@ class Estimate:
   Attributes:
     information: nats that the codes tell of their inputs, at most, if the
       sample's covariance is that of the population.
-    standard_error: of that number, from the sample.
+    standard_error: of that number, from the sample. It knows nothing of the
+      bias: a sample's covariance has too little information, by about a
+      quarter of (k + 1) k / n for k values of n people, so that few people for
+      each value make the number too low.
     num_samples: n of the sample.
     num_queries: codes of one input that the attacker sees.
     case: what kind of statement this is, for whoever prints it.
@@ -46,8 +49,7 @@ class Estimate:
 
     Args:
       prior: of the secret's values in the population [s].
-      errors: standard errors to add to the information: 1.64 leaves one in
-        twenty.
+      errors: standard errors to add to the information.
     """
     told = self.information + errors * self.standard_error
     return bounds.information_success(prior, information=told)

@@ -167,7 +167,25 @@ def _check_names(config: Mapping[str, Any]) -> None:
       f"config.audit.query_attacks names {', '.join(unknown)}; the attacks are"
       f" {', '.join(sorted(names))}"
     )
-  _, knobs = build.terms(config)
+  grown = audit["saturation"]
+  for name, values, able in (
+    ("inputs", audit["inputs"], lambda x: x == int(x) and x >= 2),
+    ("saturation.shares", grown["shares"], lambda x: 0 < x < 1),
+    ("saturation.widths", grown["widths"], lambda x: x == int(x) and x >= 1),
+  ):
+    if bad := [x for x in values if not able(x)]:
+      raise ValueError(
+        f"config.audit.{name} has {bad}: expected inputs of 2 or more, shares"
+        " between 0 and 1, widths of 1 or more"
+      )
+  hidden = {f"labels/{name}" for name in build.roles(config).unforeseen}
+  terms, knobs = build.terms(config)
+  for term in terms:
+    if seen := sorted(hidden & {name for _, name in term.inputs}):
+      raise ValueError(
+        f"config.objective.{term.name} reads {', '.join(seen)}, which"
+        " config.data.unforeseen keeps from all defences: make it private"
+      )
   for trial in trials(config):
     for name, _ in trial.knobs:
       build.copies(knobs, name)

@@ -59,8 +59,7 @@ def run(setup: Setup, command: str) -> None:
   )
   several, begin = people.joined(setup, asked), len(every)
   every += [p for p, _ in several]
-  attacks = attacks_of(setup, "attacks")
-  joint = people.tasks(setup, rows, sent, attacks, several, begin)
+  joint = people.tasks(setup, rows, sent, several, begin)
   curves = [point.task for point in points]
   outcomes = attacking.run_all(setup, [*tasks, *curves, *joint], every)
   found, floor, judged = sort(tasks, outcomes[: len(tasks)], len(asked))
@@ -68,11 +67,12 @@ def run(setup: Setup, command: str) -> None:
   found, judged = found | more, judged | checked
   rest = outcomes[len(tasks) :]
   grown = saturation.measure(
+    setup,
     results.questions(setup, asked),
     asked,
     points,
     rest[: len(points)],
-    setup.config["train"]["seeds"],
+    found,
   )
   repeated = people.measure(setup, several, joint, rest[len(points) :], begin)
   beside = _beside(setup, rows, sent, asked, grown, repeated)

@@ -31,8 +31,10 @@ def leakage(
     outcomes: of the attack, by train seed and problem of the question.
 
   Returns:
-    "kind" ("leakage"), "target", "label", "group", "value", "low", "high" and
-    "num_units" of each; none for links, which join samples of two groups.
+    "kind" ("leakage"), "target", "label", "group", "value", "low", "high",
+    "chance" and "num_units" of each; none for links, which join samples of two
+    groups, and none where a group lacks a class of the target: there an answer
+    that never changes would look like a leak.
   """
   if question.kind == "linkage" or not outcomes:
     return []
@@ -45,16 +47,17 @@ def leakage(
     ]
     for q in question.problems
   ]
-  return list(
-    _each(
-      setup,
-      {"kind": "leakage", "target": question.target},
-      np.clip(value, 0, 1),
-      question.label,
-      question.person,
-      np.concatenate(places),
-    )
+  found = _each(
+    setup,
+    {"kind": "leakage", "target": question.target},
+    np.clip(value, 0, 1),
+    question.label,
+    question.person,
+    np.concatenate(places),
+    whole=question.kind == "attribute",
   )
+  chance = question.chance["balanced_accuracy"]
+  return [{**group, "chance": chance} for group in found]
 
 
 def utility(
@@ -104,16 +107,23 @@ def _each(
   label: np.ndarray,
   person: np.ndarray,
   places: np.ndarray,
+  whole: bool = False,
 ) -> Iterator[dict[str, Any]]:
-  """Give the value of every group of every label that has more than one."""
-  roles = setup.roles
+  """Give the value of every group of every label that has more than one.
+
+  `whole` leaves out groups that lack one of the classes.
+  """
+  roles, num = setup.roles, len(np.unique(label))
   for name in (*roles.desired, *roles.private, *roles.unforeseen):
     if name == setup.data.identity:
       continue
     own, classes = setup.data.labels[name][places], setup.data.classes[name]
     parts = {c: own == c for c in np.unique(own[own >= 0])}
     able = {
-      c: at for c, at in parts.items() if len(np.unique(person[at])) >= _LEAST
+      c: at
+      for c, at in parts.items()
+      if len(np.unique(person[at])) >= _LEAST
+      and not (whole and len(np.unique(label[at])) < num)
     }
     for c, at in able.items() if len(able) > 1 else ():
       table = statistics.tabulate(

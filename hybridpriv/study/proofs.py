@@ -223,6 +223,8 @@ def _compared(
   for row, kind in itertools.product(rows, ("leakage", "utility")):
     proved = {g["num_queries"]: g[kind] for g in row["guarantees"]}
     for index, m in enumerate(row[kind]):
+      if "queries" in m:
+        continue  # of several inputs; what is proved is of one
       by_target = proved.get(m["num_queries"], {})
       bound = by_target.get(m["target"], {}).get(m["metric"])
       if bound is not None:

@@ -18,7 +18,8 @@ def rank(
   """Rank curves of defences by utility at equal worst leakage.
 
   Each is compared with the most useful one; a difference that may be none is a
-  tie with it.
+  tie with it.  The first was picked among all after looking, so that intervals
+  are corrected for all pairs there are (Bonferroni).
 
   Args:
     rows: all defences, the undefended feature first.
@@ -28,7 +29,8 @@ def rank(
   Returns:
     By target and leakage: "target", "desired", "leakage", "share", "curves"
     (each "name", "utility", and its "difference", "low", "high" and "tie" to
-    the first), and "short": names of those that leak more at any strength.
+    the first), and "short": names of those that were measured to leak more at
+    all of their strengths.
   """
   undefended, found = rows[0], []
   for target in targets:
@@ -69,13 +71,14 @@ def _at(
     for name, tables_of in given.items()
     if min(map(statistics.value, tables_of[0])) <= at
   }
+  level = 1 - 0.05 / max(len(able) * (len(able) - 1) / 2, 1)
   order = sorted(able, key=lambda name: -able[name])
   ranked = []
   for name in order:
     difference, low, high = 0.0, 0.0, 0.0
     if name != order[0]:
       difference, low, high = statistics.at_equal_leakage(
-        *given[name], *given[order[0]], at
+        *given[name], *given[order[0]], at, level=level, resamples=5000
       )
     ranked.append(
       {

@@ -67,7 +67,7 @@ def collect(
   return assemble.tables(question, found), validation, knobs
 
 
-def _floor(
+def floor_of(
   setup: Setup,
   question: assemble.Question,
   asked: Sequence[problems.Problem],
@@ -89,7 +89,17 @@ def _floor(
   return {m: (statistics.value(t), source) for m, t in tables.items()}
 
 
-def _auxiliary(setup: Setup, question: assemble.Question) -> str:
+def _auxiliary(setup: Setup, question: assemble.Question, attack: str) -> str:
+  """Say what the attacker has, in words."""
+  more = ""
+  if attack.startswith("decensoring."):
+    more = "; features of the network before it was tuned"
+  if " (auxiliary: " in question.target:
+    more += "; all of one class of another label"
+  return _samples(setup, question) + more
+
+
+def _samples(setup: Setup, question: assemble.Question) -> str:
   if question.kind == "identity":
     return "a gallery of each audit person: labelled samples of the same people"
   if question.kind == "linkage":
@@ -153,7 +163,7 @@ def draw_up(
     known = beside[row.name]
     leakage: list[Measured] = []
     for question in asking:
-      floors = _floor(setup, question, asked, floor, row.name)
+      floors = floor_of(setup, question, asked, floor, row.name)
       for (attack, num), outcomes in found.items():
         got = collect(question, asked, outcomes, row.name, seeds)
         if got is None:
@@ -171,7 +181,7 @@ def draw_up(
                 chance=question.chance[metric],
                 floor=value,
                 floor_of=source,
-                auxiliary=_auxiliary(setup, question),
+                auxiliary=_auxiliary(setup, question, attack),
                 unit=measures.unit(setup),
                 num_queries=num,
                 validation=score,
@@ -303,7 +313,7 @@ def controls(
           chance=chance,
           floor=chance,
           floor_of="chance",
-          auxiliary=_auxiliary(setup, question),
+          auxiliary=_auxiliary(setup, question, attack),
           unit=measures.unit(setup),
           validation=score,
           knobs=knobs,

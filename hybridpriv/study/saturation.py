@@ -5,6 +5,7 @@ widths.  A curve that still rises at its end says that the audit's attackers
 were not the strongest there are.
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -51,11 +52,15 @@ def fewer(
   """
   rng = np.random.default_rng(setup.config["seed"])
   return [
-    (problems.with_share(p, share, rng), q, share)
+    (problems.with_share(p, _person(setup, p), share, rng), q, share)
     for share in setup.config["audit"]["saturation"]["shares"]
     for q, p in enumerate(asked)
     if _counts(setup, p)
   ]
+
+
+def _person(setup: Setup, problem: problems.Problem) -> np.ndarray:
+  return setup.data.person[setup.folds[problem.fold].audit]
 
 
 def _counts(setup: Setup, problem: problems.Problem) -> bool:
@@ -128,6 +133,10 @@ def _point(
   return Point(what, at, task, stands_for)
 
 
+def _default_width() -> int:
+  return inspect.signature(attribute.mlp).parameters["width"].default
+
+
 def _knobs(setup: Setup) -> dict[str, Any]:
   """Take the knobs of the audit's own perceptron, if it has one."""
   for entry in setup.config["audit"]["attacks"].values():
@@ -137,37 +146,58 @@ def _knobs(setup: Setup) -> dict[str, Any]:
 
 
 def measure(
+  setup: Setup,
   asking: Sequence[assemble.Question],
   asked: Sequence[problems.Problem],
   made: Sequence[Point],
   outcomes: Sequence[Mapping[tuple[int, int], engine.Outcome]],
-  seeds: int,
+  found: Mapping[tuple[str, int], results.Outcomes],
 ) -> dict[str, list[dict[str, Any]]]:
   """Measure the curves.
 
+  Where the audit has a perceptron of its own it is on both: with all of the
+  data, and at its width.
+
   Args:
+    setup: the study.
     asking: all targets.
     asked: all problems.
     made: see `points`.
     outcomes: of their tasks.
-    seeds: train seeds.
+    found: outcomes of the audit, by attack and number of queries.
 
   Returns:
     By row a list of "target", "what", "at", "value", "low" and "high".
   """
   by_place: dict[tuple[str, float], results.Outcomes] = {}
-  for point, found in zip(made, outcomes, strict=True):
+  for point, by_pair in zip(made, outcomes, strict=True):
     own = by_place.setdefault((point.what, point.at), {})
     names = point.task.group.names
     own |= {
       (names[v], point.stands_for[number]): o
-      for (v, number), o in found.items()
+      for (v, number), o in by_pair.items()
     }
+  rows = {name[0] for own in by_place.values() for name, _ in own}
+  targets = {asked[q].target for own in by_place.values() for _, q in own}
+  for name, entry in setup.config["audit"]["attacks"].items():
+    if entry["function"] == _FUNCTION:
+      whole = found.get((f"attribute.{name}", 1), {})
+      width = entry.get("width", _default_width())
+      for what, at in ((_SHARE, 1.0), (_WIDTH, width)):
+        if any(kind == what for kind, _ in by_place):
+          by_place[what, at] = {
+            (named, q): o
+            for (named, q), o in whole.items()
+            if named[0] in rows and asked[q].target in targets
+          }
+      break
   curves: dict[str, list[dict[str, Any]]] = {}
   for (what, at), own in by_place.items():
     for row in dict.fromkeys(name[0] for name, _ in own):
       for question in asking:
-        got = results.collect(question, asked, own, row, seeds)
+        got = results.collect(
+          question, asked, own, row, setup.config["train"]["seeds"]
+        )
         if got is None:
           continue
         table = got[0][question.headline]

@@ -80,6 +80,16 @@ def trials(config: Mapping[str, Any]) -> list[Trial]:
     for values in itertools.product(*grid.values()):
       found.append(Trial(training, tuple(zip(grid, values, strict=True))))
   _check_order(config)
+  for trial in found:
+    noise = between(config, trial.training).name
+    alike = (t for t in found if between(config, t.training).name == noise)
+    reference = next(alike)
+    if noise and reference.strength:
+      raise ValueError(
+        f"the training {trial.training!r} has {noise!r} between the halves, and"
+        " no training before it has that and no weight: what it costs is not"
+        ' known. Add one, as {"privatizer": ...} with weights of 0'
+      )
   return found
 
 
@@ -135,6 +145,13 @@ def _check_order(config: Mapping[str, Any]) -> None:
         " first. A plain dict in a config file is sorted by name;"
         " default.in_order(...) around it keeps the order"
       )
+  first = build.rows(config)[0]
+  if found and first.privatizer.stages:
+    raise ValueError(
+      f"the first row is {first.name!r}, and the reference of all comparisons,"
+      f" which {found[0]!r} in config.privatizers should be: let it go with all"
+      " trainings"
+    )
 
 
 def constants(setup: Setup, fold: int) -> dict[str, np.ndarray]:

@@ -207,8 +207,10 @@ def group(
   """
   found: dict[Any, list[Member]] = {}
   for member in members:
-    law = privatizer_lib.program(member[3])
-    found.setdefault((member[1].shape[1:], law), []).append(member)
+    program = privatizer_lib.program(member[3])
+    leaves, tree = jax.tree.flatten(member[2])
+    law = (tree, *(np.shape(leaf) for leaf in leaves))
+    found.setdefault((member[1].shape[1:], program, law), []).append(member)
   return [_stack(own, features or {}) for own in found.values()]
 
 

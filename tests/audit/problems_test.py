@@ -165,7 +165,7 @@ def test_shuffled_labels_are_dealt_to_people_and_the_truth_stays():
 
 def test_joined_samples_are_of_one_person_and_no_other_is_asked_about():
   data = made_up()
-  found, audit = make(data, ("person", "side"), (2, 5, 7))
+  found, audit = make(data, ("person", "beard"))
   for problem in found:
     person = data.person[audit]
     rng = np.random.default_rng(0)
@@ -184,11 +184,19 @@ def test_joined_samples_are_of_one_person_and_no_other_is_asked_about():
       assert len(np.unique(person[own])) == len(np.unique(many.label[own])) == 1
     # As many groups as there are samples for: fewer than four are left.
     for own in np.unique(person[asked]):
-      for label in np.unique(problem.label):
-        mine = (problem.role == TEST) & (person == own)
-        mine &= problem.label == label
-        assert (asked & mine).sum() == mine.sum() // 4 * 4
+      mine = (problem.role == TEST) & (person == own)
+      assert (asked & mine).sum() == mine.sum() // 4 * 4
     assert problems.joined(problem, person, 10_000, rng) is None
+
+
+def test_samples_are_not_joined_by_a_secret_that_changes_between_them():
+  # The side goes by the recording: who is told which codes belong together
+  # would be told which are of one side.
+  data = made_up()
+  found, audit = make(data, ("side",))
+  rng = np.random.default_rng(0)
+  for problem in found:
+    assert problems.joined(problem, data.person[audit], 2, rng) is None
 
 
 def test_padded_places_are_joined_with_themselves():
@@ -208,14 +216,23 @@ def test_padded_places_are_joined_with_themselves():
 
 @pytest.mark.parametrize("share", [0.25, 0.5])
 def test_a_share_of_the_data_is_one_of_each_class(share):
-  found, _ = make(made_up(), ("person", "side"))
+  data = made_up()
+  found, audit = make(data, ("person", "beard"))
+  person = data.person[audit]
   for problem in found:
-    few = problems.with_share(problem, share, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    few = problems.with_share(problem, person, share, rng)
+    # People of an attribute, all of their samples; samples of an identity.
+    unit = np.arange(len(person)) if problem.kind == "identity" else person
     for c in range(problem.num_classes):
       before, after = (
-        ((p.role == TRAIN) & (p.label == c)).sum() for p in (problem, few)
+        set(unit[(p.role == TRAIN) & (p.label == c)]) for p in (problem, few)
       )
-      assert after == max(1, round(share * before))
+      assert after <= before
+      assert len(after) == max(1, round(share * len(before)))
+      kept = np.isin(unit, list(after)) & (problem.label == c)
+      kept &= problem.role == TRAIN
+      assert (few.role[kept] == TRAIN).all()
     changed = few.role != problem.role
     assert (problem.role[changed] == TRAIN).all()
 
@@ -240,10 +257,13 @@ def test_a_shifted_attacker_has_one_class_and_attacks_the_others():
     assert set(side[attacked]).isdisjoint(side[own]) and attacked.any()
 
 
-def test_a_shift_that_leaves_nobody_to_attack_is_named():
+@pytest.mark.parametrize("target", ["person", "beard"])
+def test_a_shift_that_leaves_no_two_classes_to_attack_is_named(target):
   data = made_up()
   audit = np.flatnonzero(data.labels["side"] == 0)
+  if target == "beard":
+    # Of the right side there is only one beard left, and the left has both.
+    left = (data.labels["side"] == 0) | (data.labels["beard"] == 1)
+    audit = np.flatnonzero(left)
   with pytest.raises(ValueError, match="shift='side' leaves the attacker on"):
-    problems.make(
-      data, audit, 0, ("person",), rotations=3, seed=0, shift="side"
-    )
+    problems.make(data, audit, 0, (target,), rotations=3, seed=0, shift="side")
