@@ -3,8 +3,8 @@
 Question: a defence that was tuned without noise and is judged under it is not
 judged fairly.  What changes when the cloud half of configs/spar_defences.py is
 tuned on what it gets, and what when every training has the noise between the
-halves as well?  There `simple` is trained with noise too: what it leaks, and with
-it the levels at which defences are ranked, are not those of the other arms.
+halves as well?  There `simple` is trained with noise too: what it leaks, and
+with it the levels at which defences are ranked, are not those of other arms.
 
 Command: python launch/sweep.py --config=configs/ablations/defences_spar.py
   --workdir=runs/defences_spar

@@ -164,7 +164,7 @@ def study_curves(results: Results, prefix: str = "") -> list[figures.Curve]:
     for name in ("noise", *others):
       rows = embeddings.grid(results, training, name)
       bare = embeddings.find(results, training, "identity")
-      if rows or (bare and not others):
+      if rows or not others:
         curves.append(
           figures.Curve(
             prefix + training + (f", {name}" if name != "noise" else ""),
