@@ -138,7 +138,9 @@ def test_every_interval_can_be_redone_from_the_values(straight):
             table = results.table(values, f"{section}/{r}/{kind}/{i}")
             value = results.statistics.value(table)
             assert value == pytest.approx(m["value"], abs=1e-6)
-            assert len(table.people) == m["num_units"] == 10
+            assert len(table.people) == m["num_units"]
+            # Everybody, or who has as many inputs as are joined.
+            assert m["num_units"] == 10 or "queries" in m
 
 
 def test_every_row_is_attacked_with_a_frame(straight):
