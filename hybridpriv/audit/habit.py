@@ -5,7 +5,7 @@ from __future__ import annotations
 from hybridpriv.audit import embeddings, page, words
 from hybridpriv.audit.results import Results
 
-_ATTACK = "habit.frozen_mlp"
+_FAMILY = "habit."
 
 
 def section(results: Results) -> page.Section | None:
@@ -15,7 +15,8 @@ def section(results: Results) -> page.Section | None:
     for row in embeddings.main_rows(results):
       worst = row.leakage_of(target)
       alone = next(
-        (m for m in row.attacks_on(target) if m.attack == _ATTACK), None
+        (m for m in row.attacks_on(target) if m.attack.startswith(_FAMILY)),
+        None,
       )
       if worst is None or alone is None:
         continue

@@ -25,7 +25,8 @@ class Task(NamedTuple):
   """One attack on one group of systems: what is run, kept and resumed.
 
   Attributes:
-    purpose: "rows", "floors" or "raw".
+    purpose: "rows", "floors", "raw", or what asks for more, such as "share
+      0.5"; a part of its title.
     attack: the attack.
     group: the systems.
     pairs: which system is asked which problem.
