@@ -27,6 +27,7 @@ def get_config(variant: str = "full"):
   spar_defences.add_audit(c)
   # Few of the people in training have more than two pictures.
   c.train.groups = "identity"
+  c.privatizers.identity.trainings = ("simple",)
   num = len(c.privatizers.noise.sigma)
   weights = tuple(0.003 * 10 ** (i / 2) for i in range(num))
   c.privatizers = default.in_order(
