@@ -95,6 +95,7 @@ def test_nothing_is_between_the_halves_unless_asked(config):
 def test_a_training_says_itself_what_is_between_or_the_study_does(config):
   config["train"]["privatizer"] = "project"
   config["trainings"]["siamese"]["privatizer"] = "noise sigma=2"
+  config["trainings"]["siamese"]["siamese"]["weight"] = (0.0, 1.0)
   config["trainings"]["bare"] = {"siamese": {"weight": 1.0}, "privatizer": ""}
   name, chain = setup.between(config, "siamese")
   assert name == "noise sigma=2" and chain.is_random

@@ -70,7 +70,8 @@ def test_an_attacker_with_other_data_is_a_target_of_its_own(results):
     own = row["leakage"][row["worst"][target]]
     same = row["leakage"][row["worst"]["person"]]
     # Half of the pictures are of the other answer; not everybody has some.
-    assert own["value"] > 0 and 2 <= own["num_units"] <= same["num_units"]
+    assert own["low"] <= own["value"] <= own["high"]
+    assert 2 <= own["num_units"] <= same["num_units"]
     assert own["auxiliary"].endswith("; all of one class of another label")
 
 
