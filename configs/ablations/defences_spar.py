@@ -9,7 +9,7 @@ with it the levels at which defences are ranked, are not those of other arms.
 Command: python launch/sweep.py --config=configs/ablations/defences_spar.py
   --workdir=runs/defences_spar
 
-Measured: not yet run to its end in any size but the tests'.
+Measured: `afterwards`, see configs/spar_defences.py; the others not yet.
 """
 
 from configs import default, spar_defences
