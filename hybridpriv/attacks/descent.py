@@ -32,8 +32,7 @@ _OPTIMIZER = optax.scale_by_adam()
 _MEASURED = 512  # codes whose variance is the unit, at most
 _EDGE = 1e-3  # a difference of neighbours so small is none
 
-# (latent) -> pictures [b, s, s, c]; and (latent) -> its price [b].
-Render = Callable[[Any], jax.Array]
+# (latent) -> its price [b].
 Price = Callable[[Any], jax.Array]
 
 

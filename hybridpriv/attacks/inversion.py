@@ -274,12 +274,6 @@ def _new_critic(key: jax.Array, images: np.ndarray, weight: float) -> _Critic:
   )
 
 
-@jax.jit
-def reconstruct(attacker: Inverter, codes: jax.Array) -> jax.Array:
-  """Restore images [b, s, s, c], cut to 0 .. 1, from codes [b, ...]."""
-  return jnp.clip(_decode(attacker, codes), 0.0, 1.0)
-
-
 def restore(attacker: Inverter, codes: np.ndarray) -> np.ndarray:
   """Restore images [m, s, s, c], as they are, from all codes [m, ...]."""
   run = functools.partial(_restored, attacker)
