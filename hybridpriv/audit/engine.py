@@ -23,7 +23,7 @@ from hybridpriv.privatizers import privatizer as privatizer_lib
 
 # Bytes that one block of jobs may take: what fits an accelerator's memory, or
 # a CPU's cache (there, blocks of 128 were seen twice as slow as blocks of 8).
-_MEMORY = 2**29
+_MEMORY = 2**32
 _CACHE = 2**24
 
 
@@ -386,6 +386,10 @@ def _block_size(
   width = int(np.prod(victims.codes.shape[2:]))
   rows = padded.rows.shape[1] + padded.test_rows.shape[1]
   each = 4 * rows * (2 * width + 4 * num_classes + rows)
-  room = _CACHE if jax.default_backend() == "cpu" else _MEMORY
+  on_cpu = jax.default_backend() == "cpu"
+  room = _CACHE if on_cpu else _MEMORY
   able = 2 ** int(np.log2(max(room // each, 1)))
-  return min(max(able, 8), 8 if jobs <= 16 else 32 if jobs <= 128 else 128)
+  suits = 8 if jobs <= 16 else 32 if jobs <= 128 else 128
+  if jobs > 512 and not on_cpu:
+    suits = 512
+  return min(max(able, 8), suits)

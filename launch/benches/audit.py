@@ -89,10 +89,13 @@ def _compare(name: str, size: Size) -> list[measure.Row]:
         raise
       why = "torch is not installed: pip install torch"
       return measure.Side(against, lambda: None, skipped=why)
-    if (device := jax.default_backend()) != "cpu":
-      why = f"JAX is on {device}, the reference on the CPU: JAX_PLATFORMS=cpu"
+    device = torch_adversaries.device(backend := jax.default_backend())
+    if not device:
+      why = f"JAX is on {backend}, PyTorch has none: JAX_PLATFORMS=cpu"
       return measure.Side(against, lambda: None, skipped=why)
-    work = for_torch(torch_adversaries, made, hidden, size)
+    work = for_torch(torch_adversaries, made, hidden, size)._replace(
+      device=device
+    )
     run, setting = torch_adversaries.fastest(work, way, part)
     scale = len(size.pairs) / len(part)
     return measure.Side(f"{against}, {setting}", run, scale)

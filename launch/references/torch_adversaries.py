@@ -21,7 +21,7 @@ from hybridpriv.audit import problems
 
 _CHUNK = 25  # steps between two looks at validation
 _LIMIT = 10.0  # spreads, as in `attack.standardise`
-_BLOCKS = (8, 25, 100)  # how many at a time, where many are
+_BLOCKS = (8, 25, 100, 500)  # how many at a time, where many are
 
 Pair = tuple[int, int]
 
@@ -40,6 +40,7 @@ class Work(NamedTuple):
     draws: codes drawn for each sample when scored.
     steps: of each adversary.
     batch_size: samples a step.
+    device: where PyTorch works, "cpu" or "cuda".
   """
 
   codes: np.ndarray
@@ -52,6 +53,7 @@ class Work(NamedTuple):
   draws: int
   steps: int
   batch_size: int
+  device: str = "cpu"
 
 
 class Job(NamedTuple):
@@ -102,16 +104,17 @@ def attack_all(
 
 def alone(work: Work, jobs: Sequence[Job]) -> list[Score]:
   """Train one adversary after another."""
-  return [_alone(work, job) for job in jobs]
+  with torch.device(work.device):
+    return [_alone(work, job) for job in jobs]
 
 
 def _alone(work: Work, job: Job) -> Score:
   torch.manual_seed(job.seed)
   own = work.asked
-  clean = torch.from_numpy(work.codes[job.victim])
+  clean = torch.as_tensor(work.codes[job.victim])
   std = float(work.std[job.victim])
-  rows = torch.from_numpy(own.rows[job.problem]).long()
-  label = torch.from_numpy(own.label[job.problem]).long()
+  rows = torch.as_tensor(own.rows[job.problem]).long()
+  label = torch.as_tensor(own.label[job.problem]).long()
   num = own.train.shape[1]
   weights = _balanced(label[:num], work.num_classes)
   judge = _balanced(label[num:], work.num_classes)
@@ -153,10 +156,10 @@ def _alone(work: Work, job: Job) -> Score:
       best_loss = now
       best = {k: v.clone() for k, v in network.state_dict().items()}
   network.load_state_dict(best)
-  asked = torch.from_numpy(own.test_rows[job.problem]).long()
+  asked = torch.as_tensor(own.test_rows[job.problem]).long()
   rows = torch.cat([rows[num:], asked])
   label = torch.cat(
-    [label[num:], torch.from_numpy(own.test_label[job.problem]).long()]
+    [label[num:], torch.as_tensor(own.test_label[job.problem]).long()]
   )
   with torch.no_grad():
     scores = torch.stack(
@@ -167,11 +170,12 @@ def _alone(work: Work, job: Job) -> Score:
 
 def stacked(work: Work, jobs: Sequence[Job], *, block: int) -> list[Score]:
   """Train `block` adversaries at a time, as one with stacked weights."""
-  return [
-    score
-    for at in range(0, len(jobs), block)
-    for score in _stacked(work, jobs[at : at + block])
-  ]
+  with torch.device(work.device):
+    return [
+      score
+      for at in range(0, len(jobs), block)
+      for score in _stacked(work, jobs[at : at + block])
+    ]
 
 
 def _stacked(work: Work, jobs: Sequence[Job]) -> list[Score]:
@@ -179,10 +183,10 @@ def _stacked(work: Work, jobs: Sequence[Job]) -> list[Score]:
   own, size = work.asked, len(jobs)
   victim = [job.victim for job in jobs]
   problem = [job.problem for job in jobs]
-  clean = torch.from_numpy(work.codes[victim])
-  std = torch.from_numpy(work.std[victim])[:, None, None]
-  rows = torch.from_numpy(own.rows[problem]).long()
-  label = torch.from_numpy(own.label[problem]).long()
+  clean = torch.as_tensor(work.codes[victim])
+  std = torch.as_tensor(work.std[victim])[:, None, None]
+  rows = torch.as_tensor(own.rows[problem]).long()
+  label = torch.as_tensor(own.label[problem]).long()
   num, each = own.train.shape[1], torch.arange(size)[:, None]
   weights = torch.stack([_balanced(y[:num], work.num_classes) for y in label])
   judge = torch.stack([_balanced(y[num:], work.num_classes) for y in label])
@@ -244,10 +248,10 @@ def _stacked(work: Work, jobs: Sequence[Job]) -> list[Score]:
     for name, value in params.items():
       shape = (size,) + (1,) * (value.ndim - 1)
       best[name] = torch.where(better.view(shape), value, best[name])
-  asked = torch.from_numpy(own.test_rows[problem]).long()
+  asked = torch.as_tensor(own.test_rows[problem]).long()
   rows = torch.cat([rows[:, num:], asked], 1)
   label = torch.cat(
-    [label[:, num:], torch.from_numpy(own.test_label[problem]).long()], 1
+    [label[:, num:], torch.as_tensor(own.test_label[problem]).long()], 1
   )
   scores = torch.stack(
     [answers(best, standard(send(rows))) for _ in range(work.draws)], 1
@@ -285,7 +289,25 @@ def _scored(
   rank = (1.0 + above + (equal - 1) / 2).mean(0)
   num = len(judge)
   validation = float(judge @ right[:num])
-  return Score(validation, right[num:].numpy(), rank[num:].numpy())
+  return Score(
+    validation, right[num:].cpu().numpy(), rank[num:].cpu().numpy()
+  )
+
+
+def device(backend: str) -> str:
+  """Find where PyTorch can work that JAX works.
+
+  Args:
+    backend: of JAX.
+
+  Returns:
+    What PyTorch calls it; "" if there is no such place.
+  """
+  if backend == "gpu" and torch.cuda.is_available():
+    # As JAX multiplies there: TF32 where the card has it.
+    torch.set_float32_matmul_precision("high")
+    return "cuda"
+  return "cpu" if backend == "cpu" else ""
 
 
 def fastest(
@@ -308,6 +330,7 @@ def fastest(
     ways = [
       (functools.partial(stacked, block=b), b, f", {b} at a time")
       for b in _BLOCKS
+      if b <= max(len(jobs), _BLOCKS[0])
     ]
   best, best_s = (default, *ways[0]), math.inf
   for threads in sorted({1, default}):

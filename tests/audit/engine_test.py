@@ -216,9 +216,11 @@ def test_blocks_are_small_where_codes_are_wide(monkeypatch):
     padded = engine.problems_lib.pad(PROBLEMS)
     return BLOCK_SIZE(wide, padded, 3, jobs)
 
-  assert [size(2, n) for n in (1, 16, 17, 128, 129, 5000)] == (
-    [8, 8, 32, 32, 128, 128]
-  )
+  for backend, most in (("cpu", 128), ("gpu", 512)):
+    monkeypatch.setattr(engine.jax, "default_backend", lambda b=backend: b)
+    assert [size(2, n) for n in (1, 16, 17, 128, 129, 5000)] == (
+      [8, 8, 32, 32, 128, most]
+    )
   for name in ("_MEMORY", "_CACHE"):  # of an accelerator, of a CPU
     monkeypatch.setattr(engine, name, 2**22)
   assert size(2, 5000) > size(500, 5000) == 8
