@@ -7,7 +7,19 @@ people, everybody is audited once, in two folds.
 Command: python launch/run.py --config=configs/sisfall_activity.py:small
   --config.data.path=<folder> --workdir=runs/sisfall
 
-Measured: not yet run to its end in any size but the tests'.
+Measured, `small`: 14 minutes on two CPU cores; three train seeds, five
+attackers; intervals are 95 % over people and seeds.  Balanced, in percent:
+
+  embedding (sigma)          activity           identity (19, chance 5.3)
+  simple                     82.7 [80.5, 85.0]  28.6 [24.4, 33.1], floor 16.6
+  reduced simple             77.1 [74.2, 79.6]  23.9 [18.3, 29.1], floor 18.4
+  noisy reduced simple 0.2   73.1 [69.5, 76.1]  19.3 [15.6, 23.3], floor 14.1
+  siamese                    82.3 [79.9, 84.5]  29.6 [25.6, 33.9], floor 15.2
+  reduced siamese            77.6 [74.7, 80.1]  26.5 [21.4, 32.3], floor 18.0
+  noisy reduced siamese 0.2  74.7 [72.0, 77.4]  22.0 [17.2, 27.4], floor 14.5
+
+Gender (50.0 to 54.5) and age are at their floors everywhere.
+docs/results/sisfall_activity.md has all of it.
 """
 
 from configs import default

@@ -164,7 +164,28 @@ def _service(results: Results, point: Row, bare: Row | None) -> str:
     said.append(text)
   if not said:
     return "No utility was measured at the operating point."
-  return "**Service.** It answers " + words.listing(said) + "."
+  text = "**Service.** It answers " + words.listing(said) + "."
+  return text + _missed(results, point, bare)
+
+
+def _missed(results: Results, point: Row, bare: Row | None) -> str:
+  """Say that no setting was cheap enough, where it is so."""
+  desired = results.study["roles"]["desired"]
+  allowed = results.study["config"].get("audit", {}).get("max_cost")
+  own = embeddings.utility(point, desired)
+  full = embeddings.utility(bare, desired) if bare else None
+  if allowed is None or own is None or full is None:
+    return ""
+  if own.validation is None or full.validation is None:
+    return ""
+  cost = full.validation - own.validation
+  if cost <= allowed:
+    return ""
+  return (
+    " **No setting was cheap enough**: an operating point may cost "
+    f"{words.share(allowed)} points on validation; the weakest setting, taken "
+    f"here, costs {words.share(cost)}."
+  )
 
 
 def sentence(point: Row, bare: Row | None, target: str) -> str:

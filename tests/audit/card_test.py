@@ -165,6 +165,20 @@ def test_the_best_on_test_is_said_beside_the_one_chosen(value):
   assert "`attribute.mlp`, the best on test" in text
 
 
+@pytest.mark.parametrize(("validation", "said"), [(0.84, True), (0.86, False)])
+def test_an_operating_point_that_costs_too_much_is_called_so(
+  value, validation, said
+):
+  value["study"]["config"]["audit"] = {"max_cost": 0.05}
+  for row in value["rows"]:
+    for found in row["utility"]:
+      plain = row["name"] == "simple/identity"
+      found["validation"] = 0.9 if plain else validation
+  text = _said(headline.section(results.from_json(value)))
+  assert ("No setting was cheap enough" in text) == said
+  assert ("may cost 5.0 points" in text and "costs 6.0" in text) == said
+
+
 def test_a_defence_that_does_not_help_is_called_so(value):
   row = next(r for r in value["rows"] if r["name"] == "siamese/noise sigma=1.0")
   row["leakage"][row["worst"]["side"]].update(value=0.99, high=1.0)
