@@ -58,7 +58,7 @@ def get_config(variant: str = "full"):
   c.train.evaluate_every = 100
   c.privatizers.noise.sigma = SIGMAS
   c.audit.draws = 2  # times five attackers
-  c.audit.transfer.steps = 1000
+  c.audit.transfer.steps = 2000
   c.audit.inversion.steps = 1500
   # These features take a stronger term than others before it costs anything.
   c.trainings.siamese.siamese.weight = (100.0, 1e3, 1e4, 1e5)
