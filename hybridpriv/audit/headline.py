@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hybridpriv.audit import embeddings, page, words
-from hybridpriv.audit.results import Results, Row
+from hybridpriv.audit.results import Measurement, Results, Row
 
 _TRAIN_SEEDS, _ATTACK_SEEDS = 3, 5
 
@@ -139,7 +139,8 @@ def _numbers(results: Results, point: Row, bare: Row | None) -> page.Numbers:
           f"leakage: {target}",
           f"{words.between(leak.low, leak.high)}"
           + (f"; undefended {words.share(was.value)}" if was else "")
-          + f"; chance {words.share(leak.chance)}",
+          + f"; chance {words.share(leak.chance)}"
+          + (f"; from the answer {_more(leak)}" if _more(leak) else ""),
         )
       )
   size = f"{point.num_bytes:,} bytes"
@@ -210,14 +211,7 @@ def sentence(point: Row, bare: Row | None, target: str) -> str:
     )
   text += f". Guessing gives {words.share(leak.chance)} %"
   if leak.floor is not None and leak.floor_of != "chance":
-    seen = {
-      "desired label": "the true answer to the desired question",
-      "cloud answer": "the service's answer",
-    }.get(leak.floor_of, leak.floor_of or "what the service must learn")
-    text += (
-      f"; an attacker that sees only {seen} gets {words.share(leak.floor)} %, "
-      "which no defence that keeps these logits can take away"
-    )
+    text += "; " + _floor(leak.floor, leak.floor_of, best.value)
   was = bare.leakage_of(target) if bare else None
   if was and bare is not point:
     text += (
@@ -228,3 +222,33 @@ def sentence(point: Row, bare: Row | None, target: str) -> str:
     elif leak.high >= was.low:
       text += " (the intervals overlap; see the paired comparison)"
   return text + "."
+
+
+def _more(leak: Measurement) -> str:
+  """Return what the cloud's answer tells, where that is more."""
+  if leak.floor_of != "cloud answer" or leak.floor is None:
+    return ""
+  return words.share(leak.floor) if leak.floor > leak.value else ""
+
+
+def _floor(floor: float, floor_of: str, best: float) -> str:
+  """Say what the answer tells, and what that means.
+
+  The cloud computes its answer from the code: what it tells, the code tells.
+  """
+  value = f"{words.share(floor)} %"
+  if floor_of == "desired label":
+    return (
+      "the true answer to the desired question, which nobody sends, would give "
+      f"{value}"
+    )
+  if floor_of != "cloud answer":
+    seen = floor_of or "what the service must learn"
+    return f"an attacker that sees only {seen} gets {value}"
+  text = f"an attacker that sees only the service's answer gets {value}"
+  if floor > best:
+    return (
+      f"{text}, **more than any attack on the code itself**: the cloud has "
+      "that answer, so this is what leaks"
+    )
+  return f"{text}, which no defence that keeps these answers can take away"

@@ -148,7 +148,8 @@ def test_the_headline_names_attack_chance_floor_and_undefended(workdir):
   assert "no attack in this set did better than" in text
   assert f"**{100 * leak.value:.1f} %**" in text
   assert "Guessing gives 20.0 %" in text
-  assert "desired question gets 23.0 %" in text
+  assert "the true answer to the desired question, which nobody sends" in text
+  assert "would give 23.0 %" in text
   assert f"{100 * given.rows[0].leakage_of('person').value:.1f} %" in text
 
 
@@ -177,6 +178,19 @@ def test_an_operating_point_that_costs_too_much_is_called_so(
   text = _said(headline.section(results.from_json(value)))
   assert ("No setting was cheap enough" in text) == said
   assert ("may cost 5.0 points" in text and "costs 6.0" in text) == said
+
+
+@pytest.mark.parametrize(("floor", "more"), [(0.9, True), (0.02, False)])
+def test_what_the_answer_tells_is_no_excuse_where_attacks_miss_it(
+  value, floor, more
+):
+  for row in value["rows"]:
+    for leak in row["leakage"]:
+      leak.update(floor=floor, floor_of="cloud answer")
+  text = _said(headline.section(results.from_json(value)))
+  assert ("90.0 %, **more than any attack on the code itself**" in text) == more
+  assert ("; from the answer 90.0" in text) == more
+  assert ("2.0 %, which no defence that keeps these answers" in text) != more
 
 
 def test_a_defence_that_does_not_help_is_called_so(value):
