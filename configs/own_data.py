@@ -36,7 +36,10 @@ def get_config(variant: str = "full"):
   c.data.window_s = 4.0  # length of a window of signals
   c.data.overlap = 0.5  # share of a window that the next one repeats
   c.data.scale = 1.0  # what signals are multiplied by
+  c.data.signals = ""  # their file, where it is not signals.npz
+  c.data.name = ""  # for the report, as the next two; "" = the folder's
   c.data.licence = "your own"
+  c.data.citation = ""
   c.input_shape = (64, 64, 3)
   c.network.function = "vgg.vgg16"
   c.network.width = 0.25

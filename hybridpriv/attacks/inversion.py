@@ -3,7 +3,7 @@
 A decoder learns from the attacker's own images and fresh codes of these, and
 is kept where it restores held-out images best.  It predicts the difference from
 the mean of the attacker's images, which is the best answer to codes that say
-nothing.  The source trains it on pixels too and judges by eye (paper.md 7.3);
+nothing.  The source trains it on pixels too and judges by eye;
 here errors, similarity and a face recognizer judge.
 """
 

@@ -9,7 +9,7 @@ $$ rank_i = 1 + |\{j : d_{ij} < d_{ii}\}|
 
 (ties get the average rank).  The paper's privacy is mean(rank) / n: 0 for none,
 1/2 for guessing.  By distance it neither underflows nor invents ties
-(paper.md 7.2 and section 11).
+(Osia et al., arXiv 1703.02952, and what its code does).
 
 Candidates can also be people with several clean codes each (`by_person`): then
 the noise law does not drop out, and the order is that of mean likelihoods.
@@ -109,7 +109,7 @@ def by_person(
 
   A person $p$ with $n_p$ clean codes is as likely for a code $z$ as
   $\frac{1}{n_p} \sum_{j \in p} N(z; u_j, \mathrm{std}^2 I)$, the reading of the
-  measure by class (paper.md 7.2).  The adversary has all clean codes, that of
+  measure by class (arXiv 1703.02952).  The adversary has all clean codes, that of
   the very sample it observes among them.  Without noise the order is that by
   the nearest code of each person, the limit of the above.
 
@@ -227,7 +227,7 @@ def ceiling(label: np.ndarray) -> float:
   r"""Return the best rank privacy that the class mix allows.
 
   A code that tells the desired label and nothing else ranks the true candidate
-  uniformly within its own class: $\sum_c p_c^2 / 2$ (paper.md 11.8), exactly
+  uniformly within its own class: $\sum_c p_c^2 / 2$, exactly
   $\sum_c p_c (n_c + 1) / (2 n)$ for a finite list.
 
   Args:

@@ -147,7 +147,7 @@ def up_convolutional(
 
   References:
     Dosovitskiy and Brox 2016, arXiv 1506.02753; the layers are those of Osia
-    et al. 2018, arXiv 1802.03151 (paper.md 7.3).
+    et al. 2018, arXiv 1802.03151.
   """
   if not _SIDE < size <= _LARGEST:
     raise ValueError(
