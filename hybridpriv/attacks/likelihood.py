@@ -8,8 +8,8 @@ $$ \log \frac{1}{n_c} \sum_{i : y_i = c} N(z; u_i, S + h^2 diag(v)) $$
 
 where $v$ is the variance of the clean codes and the bandwidth $h$, tuned on
 attacker validation, stands for inputs it has not seen.  With $h = 0$ this is
-the posterior of the published rank with several images a class; for a gallery that
-holds every possible input no attack can do better.
+the posterior of the published rank with several images a class; for a gallery
+that holds every possible input no attack can do better.
 """
 
 from typing import Any

@@ -109,8 +109,8 @@ def by_person(
 
   A person $p$ with $n_p$ clean codes is as likely for a code $z$ as
   $\frac{1}{n_p} \sum_{j \in p} N(z; u_j, \mathrm{std}^2 I)$, the reading of the
-  measure by class (arXiv 1703.02952).  The adversary has all clean codes, that of
-  the very sample it observes among them.  Without noise the order is that by
+  measure by class (arXiv 1703.02952).  The adversary has all clean codes, that
+  of the very sample it observes among them.  Without noise the order is that by
   the nearest code of each person, the limit of the above.
 
   Computed in float64, from direct differences; memory grows with the number of

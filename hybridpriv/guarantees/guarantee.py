@@ -20,9 +20,10 @@ class Guarantee:
   """What a chain proves about every code it sends.
 
   Unit: one input, any of those that could have been sent. Worst case over
-  inputs and over attackers, whatever they know beside the codes. Assumes that
-  the device itself clips and draws noise that nobody else can see; says nothing
-  of what the answer, the network address or the number of queries tell.
+  inputs and over attackers; who knows more than the prior beforehand guesses
+  better without any code. Assumes that the device itself clips and draws noise
+  that nobody else can see; says nothing of what the answer, the network address
+  or the number of queries tell.
 
   Attributes:
     law: "gaussian" or "discrete gaussian".
