@@ -1,4 +1,4 @@
-"""A picture data set of TensorFlow Datasets: does one label's code tell another?
+"""Pictures of TensorFlow Datasets: does the code for one label tell another?
 
 Question: yours.  The data set must have been prepared as array_record (see
 docs/data.md); labels are paths into its records, such as attributes/Male.

@@ -289,9 +289,7 @@ def _scored(
   rank = (1.0 + above + (equal - 1) / 2).mean(0)
   num = len(judge)
   validation = float(judge @ right[:num])
-  return Score(
-    validation, right[num:].cpu().numpy(), rank[num:].cpu().numpy()
-  )
+  return Score(validation, right[num:].cpu().numpy(), rank[num:].cpu().numpy())
 
 
 def device(backend: str) -> str:
