@@ -2,8 +2,8 @@
 
 Question: configs/ablations/layers_lfw.py tunes the recognizer for gender first,
 which already takes identity away. Here nothing is trained: the feature behind
-each cut is the published one. Its answer on gender means nothing; what attackers
-of the feature reach does.
+each cut is the published one. Its answer on gender means nothing; what
+attackers of the feature reach does.
 
 Command: python launch/sweep.py --config=configs/ablations/untuned_lfw.py:small
   --config.data.path=<folder> --workdir=runs/untuned
