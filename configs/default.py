@@ -172,6 +172,7 @@ def get_config() -> config_dict.ConfigDict:
   # on the undefended, projected and noisy operating rows; 0 steps for none.
   c.audit.transfer = config_dict.ConfigDict()
   c.audit.transfer.steps = 0
+  c.audit.transfer.batch_size = 64
   c.audit.transfer.learning_rate = (3e-4, 3e-3)
   c.audit.transfer.evaluate_every = 50  # steps; the best look is kept
   c.audit.transfer.patience = 3  # looks without a better one, then it stops

@@ -325,7 +325,7 @@ def _train(
       at,
       seed=order,
       step=number,
-      batch_size=setup.config["train"]["batch_size"],
+      batch_size=options["batch_size"],
       balance=problem.label[at],
     )
     batch = {

@@ -36,7 +36,7 @@ def workdir(tmp_path_factory):
   audit["floor_attacks"] = audit["attacks"]
   audit["query_attacks"] = ()
   audit["attack_seeds"] = audit["draws"] = 1
-  audit["transfer"] |= {"steps": 1, "evaluate_every": 1}
+  audit["transfer"] |= {"steps": 1, "evaluate_every": 1, "batch_size": 20}
   folder = tmp_path_factory.mktemp("published_size")
   study.run(config, folder, say=lambda line: None)
   return folder
