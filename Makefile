@@ -35,7 +35,7 @@ RUNS ?= runs/paper
 QUICK ?=
 lfw = --config.data.path=$(DATA)/lfw --config.features=$(RUNS)/features
 ifeq ($(QUICK),)
-studies = layers verification dpfe emotion sisfall recipe
+studies = layers untuned verification dpfe emotion sisfall recipe
 else
 studies = quick
 endif
@@ -57,6 +57,9 @@ study-quick: $(VENV)/.pretrained
 	  --workdir=$(RUNS)/quick --runs=block13 --config.train.seeds=1 \
 	  --config.audit.attack_seeds=2 --config.audit.transfer.steps=300 \
 	  --config.audit.inversion.steps=500
+study-untuned: $(VENV)/.pretrained
+	@$(launched)/sweep.py --config=configs/ablations/untuned_lfw.py:small $(lfw) \
+	  --workdir=$(RUNS)/untuned
 study-verification: $(VENV)/.pretrained
 	@$(launched)/run.py --config=configs/lfw_verification.py:small $(lfw) \
 	  --workdir=$(RUNS)/verification

@@ -9,7 +9,9 @@ Command: python launch/sweep.py --config=configs/ablations/untuned_lfw.py:small
   --config.data.path=<folder> --workdir=runs/untuned
   (needs the extra `pretrained`)
 
-Measured: not yet run to its end in any size but the tests'.
+Measured, `small`: three minutes for a cut on two CPU cores; five attack seeds.
+Identity (62 people, chance 1.6) behind blocks 11, 12 and 13: whole 97.3, 97.7,
+97.5 %, components 71.2, 70.2, 56.1.  docs/results/lfw_untuned_block13.md
 """
 
 from configs.ablations import layers_lfw
