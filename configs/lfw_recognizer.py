@@ -58,7 +58,10 @@ def get_config(variant: str = "full"):
   c.train.evaluate_every = 100
   c.privatizers.noise.sigma = SIGMAS
   c.audit.draws = 2  # times five attackers
+  # Batches of 64 found less: 26 % instead of 33 in the whole Siamese feature.
+  c.audit.transfer.batch_size = 128
   c.audit.transfer.steps = 2000
+  c.audit.transfer.patience = 5
   c.audit.inversion.steps = 1500
   # These features take a stronger term than others before it costs anything.
   c.trainings.siamese.siamese.weight = (100.0, 1e3, 1e4, 1e5)
