@@ -33,12 +33,12 @@ def get_config(variant: str = "full"):
     "max_samples": 0,
   }
   c.input_shape = (50, 12)
-  c.network = {"function": "motion_sense.motion_sense", "width": 1.0}
+  width = 0.2 if variant == "tiny" else 1.0
+  c.network = {"function": "motion_sense.motion_sense", "width": width}
   c.cut = "pool2"
   if variant == "small":
     c.partition.cap = 200
     c.audit.rotations = 3
   if variant == "tiny":
-    c.network.width = 0.2
     default.make_tiny(c)
   return c
