@@ -196,10 +196,13 @@ def sentence(point: Row, bare: Row | None, target: str) -> str:
     return ""
   best = max(point.attacks_on(target), key=lambda m: m.value)
   kind = leak.metric.replace("_", " ")
+  seen = "one code of a sample"
+  if kind == "auc":
+    kind, seen = "area under the ROC curve", "two codes"
   text = (
     f"**{target[:1].upper()}{target[1:]}.** At the operating point "
     f"({embeddings.title(point)}) no attack in this set did better than "
-    f"**{words.share(best.value)} %** {kind} from one code of a sample"
+    f"**{words.share(best.value)} %** {kind} from {seen}"
   )
   if best is leak:
     text += f" {words.between(best.low, best.high)}; that was `{leak.attack}`"
