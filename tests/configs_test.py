@@ -3,6 +3,7 @@
 import collections
 import csv
 import importlib
+import inspect
 import json
 import pathlib
 
@@ -104,6 +105,13 @@ def _compares(config, variant):
   if variant != "tiny":
     assert {f"{name}/weight" for name in own} <= tried
     assert config["audit"]["attack_seeds"] >= 5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_source_takes_the_options_of_the_data(name):
+  data = _config(name, "full")["data"]
+  load = importlib.import_module(f"hybridpriv.data.sources.{data['source']}")
+  assert set(data) - {"source"} <= set(inspect.signature(load.load).parameters)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

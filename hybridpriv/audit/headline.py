@@ -140,7 +140,7 @@ def _numbers(results: Results, point: Row, bare: Row | None) -> page.Numbers:
           f"{words.between(leak.low, leak.high)}"
           + (f"; undefended {words.share(was.value)}" if was else "")
           + f"; chance {words.share(leak.chance)}"
-          + (f"; from the answer {_more(leak)}" if _more(leak) else ""),
+          + (f"; from the answer {more}" if (more := _more(leak)) else ""),
         )
       )
   size = f"{point.num_bytes:,} bytes"
