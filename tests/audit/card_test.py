@@ -350,7 +350,7 @@ def test_names_from_the_data_can_not_break_the_page(tmp_path):
   assert "a\\|b" in page.to_markdown(document)
 
 
-def test_a_results_file_that_was_kept_is_drawn_again(workdir, tmp_path):
+def test_a_results_file_that_was_kept_is_drawn_again(report, workdir, tmp_path):
   kept = tmp_path / "kept.json"
   kept.write_bytes((workdir / "audit" / "results.json").read_bytes())
   page_of = card.write(kept, tmp_path / "again").parent
