@@ -129,8 +129,10 @@ def _builder(name: str, data_dir: str, path: str) -> tfds.core.DatasetBuilder:
       return tfds.builder_from_directory(pathlib.Path(path).expanduser())
     return tfds.builder(name, data_dir=data_dir or None)
   except Exception as error:
+    # After this TFDS lists hundreds of names.
+    why = str(error).partition("Available datasets")[0].strip()
     raise ValueError(
-      f"TFDS cannot open {path or name!r} ({error}); check name and data_dir"
+      f"TFDS cannot open {path or name!r} ({why}); check name and data_dir"
     ) from error
 
 

@@ -80,3 +80,9 @@ def test_tensorflow_is_not_needed(folder):
 def test_what_is_not_there_is_named(folder, options, message):
   with pytest.raises(ValueError, match=message):
     tfds.load(**({"path": str(folder)} | ROLES | options))
+
+
+def test_an_unknown_name_is_no_list_of_all_names():
+  with pytest.raises(ValueError, match="no_such_data not found") as caught:
+    tfds.load(name="no_such_data", **ROLES)
+  assert len(str(caught.value)) < 200
