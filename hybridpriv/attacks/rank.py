@@ -85,6 +85,9 @@ def by_distance(
   """
   num = len(clean)
   observed, clean = _check(observed, clean)
+  if np.array_equal(observed, clean):
+    same = _copies(clean)
+    return (np.bincount(same)[same] + 1) / 2
   block = -(-min(block, num) // _TILE) * _TILE
   # Padding is no candidate: it is infinitely far from everything.
   blocks = jnp.asarray(_blocks(clean, block, np.inf))
@@ -138,6 +141,10 @@ def by_person(
   if not 0 <= std < np.inf:
     raise ValueError(f"std={std}; expected a finite number, 0 or more")
   people, own = np.unique(person, return_inverse=True)
+  if std == 0 and np.array_equal(observed, clean):
+    same = _copies(clean)
+    pairs = np.unique(np.stack([same, own]), axis=1)
+    return (np.bincount(pairs[0])[same] + 1) / 2
   codes = [clean[own == p].astype(np.float64) for p in range(len(people))]
   ranks = []
   for start in range(0, len(observed), block):
@@ -188,6 +195,16 @@ def _check(
       " training stable?"
     )
   return observed, clean
+
+
+def _copies(codes: np.ndarray) -> np.ndarray:
+  """Number codes [n, d] so that equal ones have one number [n].
+
+  A code that is sent as it is has no distance to itself: only its copies tie
+  with it, and nothing need be compared with anything.
+  """
+  # Minus zero is zero.
+  return np.unique(codes + 0.0, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def _blocks(codes: np.ndarray, size: int, filler: float) -> np.ndarray:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from hybridpriv.networks import staged
+from hybridpriv.networks import convolution, staged
 
 _GROUPS = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))  # channels, blocks
 _SMALLEST = 103  # smaller ones leave nothing to the last block's kernels
@@ -112,6 +112,7 @@ def _conv(
     padding=size // 2 if stride == 1 else 0,
     dtype=dtype,
     kernel_init=nn.initializers.he_normal(),
+    conv_general_dilated=convolution.conv_general_dilated,
     name=name,
   )
 

@@ -143,8 +143,12 @@ def run(setup: Setup, writer: metrics.Writer) -> None:
         own = [row for row in rows if row.training == name]
         _fit(setup, fold, seed, system, own)
         _retune(setup, fold, seed, system, own, writer)
+        # Neither noise nor retuning touches the client half.
+        feature = system.features(judging.samples(setup, fold, "validation"))
         for row in own:
-          utility[row.name].append(_utility(setup, fold, seed, system, row))
+          utility[row.name].append(
+            _utility(setup, fold, seed, system, row, feature)
+          )
   workdir.write_json(out, _operating_points(config, rows, utility))
 
 
@@ -239,7 +243,12 @@ def read_law(setup: Setup, fold: int, seed: int, row: build.Row) -> Any:
 
 
 def _utility(
-  setup: Setup, fold: int, seed: int, system: System, row: build.Row
+  setup: Setup,
+  fold: int,
+  seed: int,
+  system: System,
+  row: build.Row,
+  feature: np.ndarray,
 ) -> float:
   """Measure balanced utility on task-validation, the noise on."""
   system = retuned(setup, fold, seed, system, row)
@@ -247,7 +256,7 @@ def _utility(
     system,
     row.privatizer,
     read_law(setup, fold, seed, row),
-    system.features(judging.samples(setup, fold, "validation")),
+    feature,
     key(setup, fold, seed, f"validation {row.name}"),
     draws=setup.config["audit"]["draws"],
   )

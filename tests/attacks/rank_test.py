@@ -46,6 +46,15 @@ def test_blocks_and_their_padding_change_nothing(block):
   np.testing.assert_array_equal(found, expected)
 
 
+def test_zeros_of_either_sign_are_one_code():
+  clean = np.array([[0.0, 1.0], [-0.0, 1.0], [2.0, 2.0]])
+  np.testing.assert_array_equal(rank.by_distance(clean, clean), [1.5, 1.5, 1])
+  own = np.arange(3)
+  np.testing.assert_array_equal(
+    rank.by_person(clean, clean, own, std=0.0), [1.5, 1.5, 1]
+  )
+
+
 def test_clean_codes_rank_first_and_constant_ones_in_the_middle():
   clean = np.random.default_rng(0).normal(size=(40, 3))
   np.testing.assert_array_equal(rank.by_distance(clean, clean), 1.0)
@@ -120,12 +129,13 @@ def test_without_noise_people_rank_by_their_nearest_code():
   person = np.arange(50) % 7
   clean = rng.integers(3, size=(50, 3)).astype("f4")  # with many ties
   observed = clean + rng.integers(-1, 2, size=clean.shape).astype("f4")
-  squared = ((observed[:, None] - clean[None]) ** 2).sum(-1)
-  nearest = np.stack([squared[:, person == p].min(1) for p in range(7)], 1)
-  expected = stats.rankdata(nearest, axis=1)[np.arange(50), person]
-  found = rank.by_person(observed, clean, person, std=0.0)
-  np.testing.assert_array_equal(found, expected)
-  assert np.any(found % 1 != 0)
+  for sent in (observed, clean):
+    squared = ((sent[:, None] - clean[None]) ** 2).sum(-1)
+    nearest = np.stack([squared[:, person == p].min(1) for p in range(7)], 1)
+    expected = stats.rankdata(nearest, axis=1)[np.arange(50), person]
+    found = rank.by_person(sent, clean, person, std=0.0)
+    np.testing.assert_array_equal(found, expected)
+    assert np.any(found % 1 != 0)
   # The observed sample's own code is among its person's.
   np.testing.assert_array_equal(
     rank.by_person(clean + 0.1, clean, np.arange(50), std=0.0),
