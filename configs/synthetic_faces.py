@@ -1,7 +1,8 @@
 """Does a code for a beard tell which synthetic face it is?
 
-Question: the paper's path on faces that are drawn, not photographed: a data
-set of any size that needs no download.  Its numbers say nothing about people.
+Question: the paper's path, and a chain with a guarantee that can be shipped
+(launch/export.py), on faces that are drawn, not photographed: a data set of any
+size that needs no download.  Its numbers say nothing about people.
 
 Command: python launch/run.py --config=configs/synthetic_faces.py:small
   --workdir=runs/synthetic
@@ -9,7 +10,7 @@ Command: python launch/run.py --config=configs/synthetic_faces.py:small
 Measured: not run in any size but `tiny`, which is a test.
 """
 
-from configs import default
+from configs import default, lfw_certified
 
 
 def get_config(variant: str = "full"):
@@ -33,6 +34,15 @@ def get_config(variant: str = "full"):
   c.train.base.steps = 1000
   c.train.base.augment = "crop_mirror"
   c.train.finetune.start = "pool3"
+  levels = lfw_certified.LEVELS
+  c.privatizers.certified = {
+    "chain": lfw_certified.CHAIN,
+    "k": 8,
+    "clip_norm": 1.0,
+    "levels": levels,
+    "sigma": tuple(levels / r for r in (8.0, 4.0, 2.0, 1.0)),  # C / sigma
+    "bits": 8,
+  }
   if variant == "small":
     c.data.people = 120
     c.train.seeds = 2

@@ -18,6 +18,9 @@ templates_path = ["_templates"]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3  # links such as overview.md#workdir
 
+# Of extras that the pages are built without.
+autodoc_mock_imports = ["fastapi", "opendp", "prometheus_client"]
+
 default_role = "code"  # single backticks, as the docstrings have them
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # signatures have them, and so do the descriptions

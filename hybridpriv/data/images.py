@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 # What Pillow raises on content that it cannot read, by format.
-_UNREADABLE = (
+UNREADABLE = (
   OSError,
   SyntaxError,
   ValueError,
@@ -98,7 +98,7 @@ def decode(content: bytes, *, size: int, crop: float = 0) -> np.ndarray:
   try:
     with Image.open(io.BytesIO(content)) as opened:
       image = to_rgb(opened)
-  except _UNREADABLE as error:
+  except UNREADABLE as error:
     raise ValueError(f"not a readable picture ({error})") from error
   box = central_box(image.width, image.height, crop)
   image = image.resize((size, size), Image.Resampling.BILINEAR, box=box)

@@ -1,0 +1,110 @@
+"""The folder that ships: both halves, a manifest, a client."""
+
+import importlib.metadata
+import json
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+import hybridpriv
+from hybridpriv.deploy import wire
+from hybridpriv.deploy.client import manifest
+
+# What the device needs of this package, and of others.
+_SOURCES = (
+  "__init__.py",
+  "data/__init__.py",
+  "data/images.py",
+  "deploy/__init__.py",
+  "deploy/wire.py",
+  *(
+    f"deploy/client/{name}.py"
+    for name in (
+      "__init__",
+      "inputs",
+      "ledger",
+      "main",
+      "manifest",
+      "noise",
+      "sending",
+    )
+  ),
+)
+_NEEDS = ("numpy", "onnxruntime", "opendp", "pillow")
+
+
+def write(
+  out: pathlib.Path,
+  files: Mapping[str, bytes | pathlib.Path],
+  values: Mapping[str, Any],
+) -> manifest.Manifest:
+  """Write a bundle whole or not at all.
+
+  Args:
+    out: the folder, which must not be there.
+    files: contents, or files to copy, by name; their hashes are listed.
+    values: of the manifest, but for schema, wire and files.
+
+  Returns:
+    The manifest.
+
+  Raises:
+    ValueError: the folder is there, or cannot be written.
+  """
+  check(out)
+  try:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    fresh = pathlib.Path(
+      tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent)
+    )
+  except OSError as error:
+    raise ValueError(f"--out={out} cannot be written ({error})") from error
+  try:
+    for name, content in {**files, **_client()}.items():
+      path = fresh / name
+      path.parent.mkdir(parents=True, exist_ok=True)
+      if isinstance(content, bytes):
+        path.write_bytes(content)
+      else:
+        shutil.copyfile(content, path)
+    listed = sorted(p for p in fresh.rglob("*") if p.is_file())
+    whole = {
+      "schema": manifest.SCHEMA,
+      "wire": wire.VERSION,
+      **values,
+      "files": {str(p.relative_to(fresh)): manifest.digest(p) for p in listed},
+    }
+    text = json.dumps(whole, indent=1) + "\n"
+    (fresh / manifest.FILE).write_text(text)
+    fresh.chmod(0o755)
+    fresh.rename(out)
+  except OSError as error:
+    raise ValueError(
+      f"the bundle could not be written ({error}); nothing of it is left"
+    ) from error
+  finally:
+    shutil.rmtree(fresh, ignore_errors=True)
+  return manifest.read(out)
+
+
+def check(out: pathlib.Path) -> None:
+  """Refuse a folder that is there already.
+
+  Raises:
+    ValueError: it is.
+  """
+  if out.exists():
+    raise ValueError(f"--out={out} is there: remove it, or name another folder")
+
+
+def _client() -> dict[str, bytes]:
+  """Gather the program of the device."""
+  root = pathlib.Path(hybridpriv.__file__).parent
+  needs = [f"{p}=={importlib.metadata.version(p)}" for p in _NEEDS]
+  return {
+    **{f"lib/hybridpriv/{s}": (root / s).read_bytes() for s in _SOURCES},
+    "client.py": (root / "deploy/client/start.py").read_bytes(),
+    "requirements.txt": ("\n".join(needs) + "\n").encode(),
+  }

@@ -1,0 +1,214 @@
+"""From a photo or a window to a frame, and from the frame to an answer."""
+
+import json
+import pathlib
+import ssl
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hybridpriv.deploy import wire
+from hybridpriv.deploy.client import ledger, manifest, noise
+
+_TIMEOUT_S = 30.0
+_MOST_ANSWER = 2**20  # bytes
+
+# From an input to its code before the noise: [1, ...] -> [1, k].
+Model = Callable[[np.ndarray], np.ndarray]
+
+
+class Prepared(NamedTuple):
+  """A code of whole numbers before the noise; it must not leave the device.
+
+  Attributes:
+    values: int64 [k].
+    is_unusual: whether it lies outside the range of the codes in training.
+  """
+
+  values: np.ndarray
+  is_unusual: bool
+
+
+class Failed(RuntimeError):
+  """The service gave no answer; the frame is kept and can be sent again."""
+
+
+def model(own: manifest.Manifest, *, int8: bool = False) -> Model:
+  """Load the client half of a bundle.
+
+  Args:
+    own: the manifest.
+    int8: the smaller, faster and less exact one.
+
+  Raises:
+    ValueError: a file is missing or damaged.
+  """
+  return load(manifest.file(own, "client.int8.onnx" if int8 else "client.onnx"))
+
+
+def load(path: pathlib.Path) -> Model:
+  """Load a client half from its ONNX file."""
+  import onnxruntime  # takes a second to load
+
+  session = onnxruntime.InferenceSession(
+    str(path), providers=["CPUExecutionProvider"]
+  )
+  (given,) = session.get_inputs()
+
+  def run(inputs: np.ndarray) -> np.ndarray:
+    return session.run(None, {given.name: inputs})[0]
+
+  return run
+
+
+def prepare(
+  own: manifest.Manifest, client: Model, inputs: np.ndarray
+) -> Prepared:
+  """Run the client half and hold its code against what is promised of it.
+
+  Args:
+    own: the manifest.
+    client: see `model`.
+    inputs: [h, w, c] or [t, c].
+
+  Raises:
+    ValueError: the code is not what the guarantee rests on: whole numbers
+      within the radius.
+  """
+  code = own.values["code"]
+  found = np.asarray(client(inputs[None]), np.float64).reshape(-1)
+  whole = np.round(found)
+  length = float(np.linalg.norm(whole))
+  if (
+    len(found) != code["k"]
+    or not np.array_equal(found, whole)
+    or not length <= code["radius"] * (1 + 1e-9)
+  ):
+    raise ValueError(
+      f"the client half made {len(found)} values of norm {length:g}; expected"
+      f" {code['k']} whole numbers of norm {code['radius']:g} at most, so"
+      " nothing was sent: copy the bundle again"
+    )
+  low, high = np.asarray(code["low"]), np.asarray(code["high"])
+  unusual = bool(np.any((whole < low) | (whole > high)))
+  return Prepared(whole.astype(np.int64), unusual)
+
+
+def frame(own: manifest.Manifest, prepared: Prepared) -> bytes:
+  """Draw the noise, saturate to the bits of the wire and lay out the frame."""
+  code = own.values["code"]
+  sent = noise.discrete_gaussian(prepared.values, sigma=code["sigma"])
+  most = 2 ** (code["bits"] - 1)
+  sent = np.clip(sent, -most, most - 1)
+  return wire.encode(sent, bits=code["bits"], bundle=own.id)
+
+
+def pay(
+  own: manifest.Manifest,
+  prepared: Prepared,
+  inputs: np.ndarray,
+  *,
+  path: pathlib.Path,
+  limit: float,
+) -> ledger.Charged:
+  """Give the frame of an input: its old one, or a new one that is paid for.
+
+  Args:
+    own: the manifest.
+    prepared: see `prepare`.
+    inputs: the decoded, resized input, by which it is recognised.
+    path: the ledger of the device.
+    limit: see `manifest.limit`.
+
+  Raises:
+    ledger.Exhausted, ledger.Broken: nothing may be sent.
+  """
+  content = f"{inputs.dtype} {inputs.shape} ".encode() + inputs.tobytes()
+  return ledger.charge(
+    path,
+    lambda: frame(own, prepared),
+    bundle=own.id,
+    content=content,
+    cost=own.values["budget"]["cost"],
+    limit=limit,
+  )
+
+
+def check_server(
+  own: manifest.Manifest, server: str, *, token: str = ""
+) -> None:
+  """Refuse a service that has another bundle.
+
+  Raises:
+    Failed: it cannot be reached, or its manifest is not this one.
+  """
+  theirs = _ask(f"{server}/v1/manifest", token=token)
+  if theirs != own.content:
+    raise Failed(
+      f"the service at {server} has the bundle"
+      f" {manifest.bundle_id(theirs).hex()}, this device {own.id.hex()}:"
+      " nothing was sent; export once, and copy the same folder to both"
+    )
+
+
+def ask(server: str, content: bytes, *, token: str = "") -> Mapping[str, Any]:
+  """Send a frame and return the answer.
+
+  Args:
+    server: its address, as in "https://example.org".
+    content: the frame; nothing else goes out.
+    token: of the bearer, "" for none.
+
+  Returns:
+    {"answers": {desired label: {class: probability}}}.
+
+  Raises:
+    Failed: no answer came; it says why.
+  """
+  body = _ask(f"{server}/v1/infer", content, token=token)
+  try:
+    return json.loads(body)
+  except ValueError as error:
+    raise Failed(f"the service at {server} answered no JSON") from error
+
+
+def _ask(url: str, content: bytes | None = None, *, token: str = "") -> bytes:
+  parts = urllib.parse.urlsplit(url)
+  if parts.scheme not in ("http", "https") or not parts.netloc:
+    raise Failed(f"{url} is no address: give --server=https://...")
+  headers = {"Content-Type": "application/octet-stream"}
+  if token:
+    headers["Authorization"] = f"Bearer {token}"
+  request = urllib.request.Request(url, data=content, headers=headers)
+  try:
+    with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as reply:
+      return reply.read(_MOST_ANSWER)
+  except urllib.error.HTTPError as error:
+    with error:
+      said = error.read(_MOST_ANSWER).decode(errors="replace")
+    raise Failed(
+      f"the service at {url} refused with status {error.code}: {_detail(said)}"
+    ) from error
+  except (urllib.error.URLError, ssl.SSLError, OSError) as error:
+    reason = getattr(error, "reason", error)
+    raise Failed(f"no answer from {url} ({reason}): try again later") from error
+
+
+def _detail(said: str) -> str:
+  try:
+    return str(json.loads(said)["detail"])
+  except (ValueError, KeyError, TypeError):
+    return said[:200]
+
+
+def best(answers: Mapping[str, Mapping[str, float]]) -> Sequence[str]:
+  """Write each answer as a line: label, most likely class, probability."""
+  lines = []
+  for label, classes in answers.items():
+    name, value = max(classes.items(), key=lambda one: one[1])
+    lines.append(f"{label}: {name} ({100 * value:.0f} %)")
+  return lines

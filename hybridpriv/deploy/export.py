@@ -1,0 +1,137 @@
+"""Halves of a network as files that other programs run: StableHLO and ONNX."""
+
+import io
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+INPUT, OUTPUT = "input", "output"
+
+
+class Half(NamedTuple):
+  """One side of a cut.
+
+  Attributes:
+    function: pure, of (parameters, inputs [b, ...]) -> outputs [b, ...].
+    parameters: nested dictionaries of arrays.
+    shape: of one input.
+    dtype: of the inputs.
+  """
+
+  function: Callable[[Any, jax.Array], jax.Array]
+  parameters: Mapping[str, Any]
+  shape: tuple[int, ...]
+  dtype: Any
+
+
+def to_stablehlo(half: Half) -> bytes:
+  """Serialise a half for all platforms, of any number of inputs.
+
+  Its parameters stay an argument: they are a file of their own.
+  """
+  (batch,) = jax.export.symbolic_shape("b")
+  parameters = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(np.shape(x), np.asarray(x).dtype),
+    half.parameters,
+  )
+  inputs = jax.ShapeDtypeStruct((batch, *half.shape), half.dtype)
+  exported = jax.export.export(jax.jit(half.function), platforms=PLATFORMS)(
+    parameters, inputs
+  )
+  return bytes(exported.serialize())
+
+
+def from_stablehlo(program: bytes) -> Callable[[Any, jax.Array], jax.Array]:
+  """Read what `to_stablehlo` wrote."""
+  return jax.export.deserialize(bytearray(program)).call
+
+
+def pack(parameters: Mapping[str, Any]) -> bytes:
+  """Write nested dictionaries of arrays as NPZ; names are joined by "/"."""
+  arrays: dict[str, Any] = {}
+  for path, leaf in jax.tree_util.tree_leaves_with_path(parameters):
+    arrays["/".join(str(part.key) for part in path)] = np.asarray(leaf)
+  written = io.BytesIO()
+  np.savez(written, **arrays)
+  return written.getvalue()
+
+
+def unpack(file: pathlib.Path) -> dict[str, Any]:
+  """Read what `pack` wrote."""
+  found: dict[str, Any] = {}
+  with np.load(file) as saved:
+    for name in saved.files:
+      *path, last = name.split("/")
+      place = found
+      for part in path:
+        place = place.setdefault(part, {})
+      place[last] = saved[name]
+  return found
+
+
+def to_onnx(half: Half, path: pathlib.Path) -> None:
+  """Write a half as ONNX, of one input at a time.
+
+  Raises:
+    ValueError: the extra `deploy` is not installed.
+  """
+  try:
+    import jax2onnx
+    import onnx
+  except ModuleNotFoundError as error:
+    raise _missing(error) from error
+  model = jax2onnx.to_onnx(
+    lambda x: half.function(half.parameters, x),
+    [jax.ShapeDtypeStruct((1, *half.shape), half.dtype)],
+    model_name="half",
+    input_names=[INPUT],
+    output_names=[OUTPUT],
+  )
+  # Shapes of what is between, which the converter gets wrong.
+  del model.graph.value_info[:]
+  onnx.save(model, path)
+
+
+def to_int8(
+  onnx_path: pathlib.Path, samples: np.ndarray, path: pathlib.Path
+) -> None:
+  """Quantise the convolutions and dense layers of an ONNX file.
+
+  What follows the network (projection, clipping, grid) stays in float32.
+
+  Args:
+    onnx_path: of the float one.
+    samples: inputs to calibrate ranges with [n, ...].
+    path: of the new one.
+
+  Raises:
+    ValueError: the extra `deploy` is not installed.
+  """
+  try:
+    from onnxruntime import quantization
+  except ModuleNotFoundError as error:
+    raise _missing(error) from error
+  rest = iter(samples)
+
+  class Reader(quantization.CalibrationDataReader):
+    def get_next(self) -> dict[str, np.ndarray] | None:
+      one = next(rest, None)
+      return None if one is None else {INPUT: one[None]}
+
+  quantization.quantize_static(
+    onnx_path,
+    path,
+    Reader(),
+    op_types_to_quantize=["Conv"],
+    per_channel=True,
+  )
+
+
+def _missing(error: ModuleNotFoundError) -> ValueError:
+  return ValueError(
+    f"{error.name} is not installed: pip install 'hybridpriv[deploy]'"
+  )

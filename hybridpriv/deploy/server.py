@@ -1,0 +1,284 @@
+"""The service: frames in, answers out.
+
+It keeps nothing of what it is sent and logs no payload.  Many of them may stand
+behind a load balancer: they share nothing.
+"""
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import fastapi
+import jax
+import numpy as np
+import prometheus_client
+from fastapi import responses
+
+from hybridpriv.deploy import access, batcher, export, wire
+from hybridpriv.deploy.client import manifest
+
+_BODY_S = 10.0  # for a body to arrive
+_RETRY_S = 1  # after which a full service may be asked again
+_STATUS = {"bundle": 409, "version": 426}  # of refused frames; others 400
+
+
+class Limits(NamedTuple):
+  """How much a service takes on.
+
+  Attributes:
+    max_batch: codes answered at once.
+    max_waiting: codes that may wait; more are sent away.
+    rate: requests a second of one asker; 0 for any.
+    burst: requests of one asker at once.
+  """
+
+  max_batch: int = 64
+  max_waiting: int = 256
+  rate: float = 0.0
+  burst: int = 20
+
+
+DEFAULTS = Limits()
+
+
+class Cloud(NamedTuple):
+  """The cloud half, compiled for a few sizes of batch.
+
+  Attributes:
+    run: codes [b, k] of one of the sizes -> logits [b, n].
+    sizes: rising.
+  """
+
+  run: batcher.Run
+  sizes: tuple[int, ...]
+
+
+def load(own: manifest.Manifest, *, max_batch: int) -> Cloud:
+  """Load the cloud half and compile it for all sizes of batch.
+
+  Raises:
+    ValueError: a file is missing or damaged.
+  """
+  program = manifest.file(own, "cloud.stablehlo").read_bytes()
+  call = export.from_stablehlo(program)
+  parameters = jax.device_put(export.unpack(manifest.file(own, "cloud.npz")))
+  code = own.values["code"]
+  dtype = np.dtype(f"int{code['bits']}")
+  sizes = tuple(
+    sorted({2**i for i in range(int(math.log2(max_batch)) + 1)} | {max_batch})
+  )
+  compiled = {
+    size: jax.jit(call)
+    .lower(parameters, jax.ShapeDtypeStruct((size, code["k"]), dtype))
+    .compile()
+    for size in sizes
+  }
+
+  def run(codes: np.ndarray) -> np.ndarray:
+    codes = codes.astype(dtype)
+    return np.asarray(compiled[len(codes)](parameters, codes))
+
+  return Cloud(run, sizes)
+
+
+def app(
+  own: manifest.Manifest,
+  cloud: Cloud,
+  *,
+  tokens: Sequence[bytes] = (),
+  limits: Limits = DEFAULTS,
+) -> fastapi.FastAPI:
+  """Make the service.
+
+  Args:
+    own: the bundle's manifest.
+    cloud: its cloud half.
+    tokens: of bearers who may ask; () lets everybody ask.
+    limits: how much it takes on.
+  """
+  measured = _Measured()
+  queue = batcher.Batcher(
+    cloud.run,
+    sizes=cloud.sizes,
+    most_waiting=limits.max_waiting,
+    seen=measured.batch.observe,
+  )
+  measured.waiting.set_function(lambda: queue.num_waiting)
+  limiter = access.Limiter(limits.rate, limits.burst) if limits.rate else None
+  code = own.values["code"]
+  most = wire.num_bytes(k=code["k"], bits=code["bits"])
+  state = {"is_ready": False}
+
+  @contextlib.asynccontextmanager
+  async def lifespan(_: fastapi.FastAPI) -> AsyncIterator[None]:
+    task = asyncio.create_task(queue.serve())
+    state["is_ready"] = True
+    yield
+    # Requests under way are done when it comes to this.
+    state["is_ready"] = False
+    task.cancel()
+    queue.close()
+
+  made = fastapi.FastAPI(
+    title="hybridpriv", lifespan=lifespan, docs_url=None, redoc_url=None
+  )
+
+  def asker(request: fastapi.Request) -> Any:
+    """Say who asks, or why that is nobody who may."""
+    if tokens:
+      place = access.who(request.headers.get("authorization", ""), tokens)
+      if place is None:
+        raise _Away(
+          401,
+          "token",
+          "a bearer token is needed",
+          {"WWW-Authenticate": "Bearer"},
+        )
+      return place
+    return request.client.host if request.client else ""
+
+  async def infer(request: fastapi.Request) -> dict[str, Any]:
+    late = limiter.wait(asker(request)) if limiter else asker(request) and 0
+    if late:
+      raise _Away(429, "rate", "too many requests", _after(late))
+    body = await _body(request, most)
+    try:
+      frame = wire.decode(body, bundle=own.id)
+    except wire.Refused as error:
+      raise _Away(
+        _STATUS.get(error.code, 400), error.code, str(error)
+      ) from error
+    if frame.bits != code["bits"] or len(frame.values) != code["k"]:
+      raise _Away(
+        400,
+        "length",
+        f"{len(frame.values)} values of {frame.bits} bits; the bundle has"
+        f" {code['k']} of {code['bits']}",
+      )
+    try:
+      logits = await queue.ask(frame.values)
+    except batcher.Full as error:
+      raise _Away(503, "full", str(error), _after(_RETRY_S)) from error
+    return {"answers": answers(logits, own.values["answers"])}
+
+  @made.post("/v1/infer")
+  async def ask(request: fastapi.Request) -> responses.JSONResponse:
+    start = time.monotonic()
+    try:
+      reply = responses.JSONResponse(await infer(request))
+    except _Away as error:
+      reply = error.reply()
+    measured.count(reply.status_code, time.monotonic() - start)
+    return reply
+
+  @made.get("/v1/manifest")
+  async def describe(request: fastapi.Request) -> fastapi.Response:
+    try:
+      asker(request)
+    except _Away as error:
+      return error.reply()
+    return fastapi.Response(own.content, media_type="application/json")
+
+  @made.get("/healthz")
+  async def alive() -> dict[str, str]:
+    return {"status": "alive"}
+
+  @made.get("/readyz")
+  async def ready() -> responses.JSONResponse:
+    status = 200 if state["is_ready"] else 503
+    return responses.JSONResponse({"bundle": own.id.hex()}, status)
+
+  @made.get("/metrics")
+  async def metrics() -> fastapi.Response:
+    text = prometheus_client.generate_latest(measured.registry)
+    return fastapi.Response(
+      text, media_type=prometheus_client.CONTENT_TYPE_LATEST
+    )
+
+  return made
+
+
+def answers(
+  logits: np.ndarray, classes: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, float]]:
+  """Turn logits [n] into the probability of each class, by desired label."""
+  found, at = {}, 0
+  for label, names in classes.items():
+    own = logits[at : at + len(names)].astype(np.float64)
+    at += len(names)
+    share = np.exp(own - own.max())
+    share /= share.sum()
+    found[label] = dict(zip(names, share.round(6).tolist(), strict=True))
+  return found
+
+
+class _Away(Exception):
+  """A request that gets no answer, and why."""
+
+  def __init__(
+    self,
+    status: int,
+    code: str,
+    message: str,
+    headers: Mapping[str, str] | None = None,
+  ):
+    super().__init__(message)
+    self.status, self.code, self.headers = status, code, headers
+
+  def reply(self) -> responses.JSONResponse:
+    content = {"detail": str(self), "code": self.code}
+    return responses.JSONResponse(content, self.status, self.headers)
+
+
+def _after(seconds: float) -> dict[str, str]:
+  return {"Retry-After": str(max(math.ceil(seconds), 1))}
+
+
+async def _body(request: fastapi.Request, most: int) -> bytes:
+  """Read a body that is no longer than a frame."""
+  body = bytearray()
+
+  async def read() -> None:
+    async for chunk in request.stream():
+      body.extend(chunk)
+      if len(body) > most:
+        raise _Away(413, "length", f"more than {most} bytes; no frame has")
+
+  try:
+    await asyncio.wait_for(read(), _BODY_S)
+  except TimeoutError:
+    raise _Away(408, "short", "the body did not arrive") from None
+  except fastapi.requests.ClientDisconnect:
+    raise _Away(400, "short", "the body was cut off") from None
+  return bytes(body)
+
+
+class _Measured:
+  """What /metrics shows: numbers, nothing of what was sent."""
+
+  def __init__(self):
+    self.registry = prometheus_client.CollectorRegistry()
+    own = {"registry": self.registry}
+    self._requests = prometheus_client.Counter(
+      "hybridpriv_requests", "Requests by status", ["status"], **own
+    )
+    self._seconds = prometheus_client.Histogram(
+      "hybridpriv_request_seconds", "From request to answer", **own
+    )
+    self.batch = prometheus_client.Histogram(
+      "hybridpriv_batch_codes",
+      "Codes answered at once",
+      buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+      **own,
+    )
+    self.waiting = prometheus_client.Gauge(
+      "hybridpriv_waiting_codes", "Codes that wait", **own
+    )
+
+  def count(self, status: int, seconds: float) -> None:
+    """Count a request."""
+    self._requests.labels(str(status)).inc()
+    self._seconds.observe(seconds)

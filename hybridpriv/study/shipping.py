@@ -1,0 +1,426 @@
+"""From a finished study to a bundle: the halves, their manifest, their price.
+
+Only a defence with a guarantee on whole numbers ships: a chain that bounds the
+code, puts it on a grid and adds discrete noise (docs/guarantees.md).
+"""
+
+import dataclasses
+import json
+import pathlib
+import tempfile
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hybridpriv import build, study
+from hybridpriv.deploy import bundle, export
+from hybridpriv.deploy.client import manifest, sending
+from hybridpriv.guarantees import guarantee
+from hybridpriv.networks import staged
+from hybridpriv.privatizers import privatizer as privatizer_lib
+from hybridpriv.study import fitting, judging, training, workdir
+from hybridpriv.study.setup import Setup, key
+from hybridpriv.train import features
+from hybridpriv.train import step as step_lib
+
+_DELTA = 1e-5
+_CALIBRATED = 128  # samples of task-train that int8 is calibrated with
+_RANGED = 4096  # samples of task-train whose codes say what is usual
+_JUDGED = 256  # samples of task-validation that exported halves are judged by
+_WIRE = ("noise.discrete", "quantize.saturate")  # what the device does itself
+
+# What an export must keep: steps of the grid, share of values, utility.
+MOST_STEPS, MOST_DIFFERENT, MOST_COST = 1, 0.02, 0.01
+
+
+class Chosen(NamedTuple):
+  """A trained network with a defence that ships.
+
+  Attributes:
+    row: the defence.
+    system: the network, its cloud half retuned where the study does so.
+    law: state of the defence.
+    proved: its guarantee for one code.
+    seed: which of the trained networks.
+  """
+
+  row: build.Row
+  system: fitting.System
+  law: Any
+  proved: guarantee.Guarantee
+  seed: int
+
+
+def read(folder: pathlib.Path) -> Setup:
+  """Read a study from its workdir alone.
+
+  Raises:
+    ValueError: it is no workdir, or the study is not fitted yet.
+  """
+  try:
+    config = json.loads((folder / "config.json").read_text())["config"]
+  except (OSError, ValueError, KeyError) as error:
+    raise ValueError(
+      f"{folder} is no workdir of a study ({error}): run launch/run.py first"
+    ) from error
+  if not (folder / "privatizers" / "rows.json").exists():
+    raise ValueError(
+      f"{folder}: nothing is fitted yet; run launch/run.py first"
+    )
+  return study.prepare(_tuples(config), folder)
+
+
+def run(
+  folder: pathlib.Path,
+  out: pathlib.Path,
+  *,
+  row: str = "",
+  seed: int = 0,
+  max_queries: int = 100,
+  int8: bool = True,
+  command: str = "",
+  say: Callable[[str], None] = print,
+) -> manifest.Manifest:
+  """Export a study's halves.
+
+  Args:
+    folder: the workdir.
+    out: the bundle, a folder that is not there yet.
+    row: the defence; "" for that operating point with the strongest guarantee.
+    seed: which of the trained networks.
+    max_queries: codes that a device may send before it refuses.
+    int8: also write the client half in int8.
+    command: what was typed.
+    say: told what was measured.
+
+  Raises:
+    ValueError: the study has nothing that ships, or what was exported does
+      not do what the network does.
+  """
+  bundle.check(out)
+  if max_queries < 1:
+    raise ValueError(f"max_queries={max_queries}; expected 1 or more")
+  with workdir.claim(folder):
+    setup = read(folder)
+    chosen = choose(setup, row, seed)
+    say(f"{chosen.row.name}, cut after {chosen.system.cut}")
+    client, cloud = halves(setup, chosen)
+    usual = _codes(client, setup, setup.folds[0].train[:_RANGED])
+    with tempfile.TemporaryDirectory() as scratch:
+      files = _write(setup, client, cloud, pathlib.Path(scratch), int8)
+      judged = _judge(setup, chosen, client, files, say)
+      return bundle.write(
+        out,
+        files,
+        {
+          **_describe(setup, chosen, usual),
+          "budget": _budget(setup, chosen, max_queries),
+          "export": {**judged, "command": command, **workdir.environment()},
+        },
+      )
+
+
+def choose(setup: Setup, name: str, seed: int) -> Chosen:
+  """Find the defence that ships.
+
+  Raises:
+    ValueError: there is none, or not the one asked for.
+  """
+  if judging.verifies(setup):
+    raise ValueError(
+      "a study of verification answers pairs; a service that ships answers one"
+      " code"
+    )
+  seeds = setup.config["train"]["seeds"]
+  if not 0 <= seed < seeds:
+    raise ValueError(f"seed={seed}; the study has {seeds}, from 0")
+  able, selected = {}, fitting.read_rows(setup)
+  for row in build.rows(setup.config):
+    law = fitting.read_law(setup, 0, seed, row)
+    members = tuple(stage.name for stage in row.privatizer.stages[-2:])
+    proved = guarantee.of(row.privatizer, law, size=_size(law))
+    if proved and proved.law == guarantee.DISCRETE and members == _WIRE:
+      able[row.name] = (row, law, proved)
+  if not able:
+    raise ValueError(
+      "no defence of this study ships: one must end in clip.unit_ball,"
+      " quantize.toward_zero, noise.discrete and quantize.saturate, as in"
+      " configs/lfw_certified.py"
+    )
+  if name and name not in able:
+    raise ValueError(f"--row={name}: name one of {'; '.join(able)}")
+  # Without a name: what is proved most of, then what answers best.
+  points = [n for n in able if selected[n]["selected"]] or list(able)
+  name = name or min(
+    points,
+    key=lambda n: (able[n][2].ratio, -selected[n]["validation_utility"]),
+  )
+  row, law, proved = able[name]
+  trial = training.chosen(setup)[0][row.training]["chosen"]
+  system = fitting.load_system(setup, 0, seed, trial)
+  system = fitting.retuned(setup, 0, seed, system, row)
+  return Chosen(row, system, law, proved, seed)
+
+
+def _size(law: Any) -> int:
+  """Read the number of values of a code off a projection."""
+  sizes = [len(state["components"]) for state in law if "components" in state]
+  return sizes[-1] if sizes else 1
+
+
+def halves(setup: Setup, chosen: Chosen) -> tuple[export.Half, export.Half]:
+  """Make the client half, up to the code before the noise, and the cloud half.
+
+  Returns:
+    (client: a raw sample -> float32 whole numbers [k]; cloud: a code as sent
+    -> logits).
+  """
+  system, chain = chosen.system, chosen.row.privatizer
+  prefix, _ = privatizer_lib.split_random(chain)
+  client, cloud = staged.split_variables(
+    system.variables, system.network, system.cut
+  )
+  # Files hold arrays: a member without any has no entry.
+  law = {str(i): dict(state) for i, state in enumerate(chosen.law) if state}
+  network, cut, shape = system.network, system.cut, system.shape
+
+  def encode(given: Any, x: jax.Array) -> jax.Array:
+    x = step_lib.prepare(x, given["constants"], shape=shape)
+    x = network.apply(given["variables"], x, train=False, upto=cut)[0]
+    unused: Any = None  # keys: nothing here is random
+    for i, stage in enumerate(prefix.stages):
+      x = stage.encode(given["law"].get(str(i), {}), unused, x)
+    return x.reshape(x.shape[0], -1)
+
+  def answer(given: Any, code: jax.Array) -> jax.Array:
+    places = range(len(chain.stages))
+    states = tuple(given["law"].get(str(i), {}) for i in places)
+    x = chain.decode(states, code)
+    return network.apply(given["variables"], x, train=False, after=cut)[0]
+
+  inputs = setup.data.inputs
+  sent = chain.encode(
+    chosen.law,
+    jax.random.key(0),
+    jnp.zeros((1, *_feature_shape(system)), jnp.float32),
+  )
+  if sent.ndim != 2:
+    raise ValueError(f"codes of shape {sent.shape[1:]}; expected [k]")
+  return (
+    export.Half(
+      encode,
+      {
+        "variables": client,
+        "constants": dict(system.constants),
+        "law": {k: v for k, v in law.items() if int(k) < len(prefix.stages)},
+      },
+      inputs.shape[1:],
+      inputs.dtype,
+    ),
+    export.Half(
+      answer, {"variables": cloud, "law": law}, sent.shape[1:], sent.dtype
+    ),
+  )
+
+
+def _feature_shape(system: fitting.System) -> tuple[int, ...]:
+  info = staged.describe(system.network, system.shape)
+  return next(stage.shape for stage in info if stage.name == system.cut)
+
+
+def _codes(client: export.Half, setup: Setup, index: np.ndarray) -> np.ndarray:
+  run = jax.jit(client.function)
+  return features.compute(
+    lambda x: run(client.parameters, x), setup.data.inputs, index
+  )
+
+
+def _write(
+  setup: Setup,
+  client: export.Half,
+  cloud: export.Half,
+  scratch: pathlib.Path,
+  int8: bool,
+) -> dict[str, bytes | pathlib.Path]:
+  """Write all forms of both halves."""
+  files: dict[str, bytes | pathlib.Path] = {}
+  for name, half in (("client", client), ("cloud", cloud)):
+    files[f"{name}.stablehlo"] = export.to_stablehlo(half)
+    files[f"{name}.npz"] = export.pack(half.parameters)
+  files["client.onnx"] = scratch / "client.onnx"
+  export.to_onnx(client, scratch / "client.onnx")
+  if int8:
+    files["client.int8.onnx"] = scratch / "client.int8.onnx"
+    samples = setup.data.inputs[setup.folds[0].train[:_CALIBRATED]]
+    export.to_int8(
+      scratch / "client.onnx", samples, scratch / "client.int8.onnx"
+    )
+  return files
+
+
+def _judge(
+  setup: Setup,
+  chosen: Chosen,
+  client: export.Half,
+  files: Mapping[str, bytes | pathlib.Path],
+  say: Callable[[str], None],
+) -> dict[str, Any]:
+  """Hold what was exported against the network, on task-validation.
+
+  Raises:
+    ValueError: they disagree by more than is allowed.
+  """
+  index = setup.folds[0].validation[:_JUDGED]
+  codes = _codes(client, setup, index)
+  found: dict[str, Any] = {
+    "judged_on": len(index),
+    "jax": {"utility": _utility(setup, chosen, index, codes)},
+  }
+  say(f"JAX: utility {100 * found['jax']['utility']:.1f} %, without noise")
+  for name in ("client.onnx", "client.int8.onnx"):
+    path = files.get(name)
+    if not isinstance(path, pathlib.Path):
+      continue
+    run = sending.load(path)
+    own = np.concatenate([run(setup.data.inputs[i][None]) for i in index])
+    step = np.abs(own - codes)
+    judged = {
+      "utility": _utility(setup, chosen, index, own),
+      "different": float(np.mean(step > 0)),
+      "most_steps": float(step.max()),
+      "num_bytes": path.stat().st_size,
+    }
+    found[name] = judged
+    cost = found["jax"]["utility"] - judged["utility"]
+    say(
+      f"{name}: utility {100 * judged['utility']:.1f} %,"
+      f" {100 * judged['different']:.1f} % of the values of a code differ, by"
+      f" {judged['most_steps']:g} steps at most;"
+      f" {judged['num_bytes'] / 1e6:.1f} MB"
+    )
+    exact = name == "client.onnx"
+    if cost > MOST_COST or (
+      exact
+      and (
+        judged["most_steps"] > MOST_STEPS
+        or judged["different"] > MOST_DIFFERENT
+      )
+    ):
+      raise ValueError(
+        f"{name} does not do what the network does: {100 * cost:.1f} points of"
+        f" utility less (allowed: {100 * MOST_COST:g}), values up to"
+        f" {judged['most_steps']:g} steps off"
+        + ("" if exact else "; --noint8 exports without it")
+      )
+  return found
+
+
+def _utility(
+  setup: Setup, chosen: Chosen, index: np.ndarray, codes: np.ndarray
+) -> float:
+  """Measure balanced utility of the cloud's answers to codes before noise."""
+  chain, law = chosen.row.privatizer, chosen.law
+  prefix, suffix = privatizer_lib.split_random(chain)
+  _, rest = privatizer_lib.split_state(chain, law)
+  own, _ = privatizer_lib.split_state(chain, law)
+  feature = prefix.decode(
+    own, suffix.stages[-1].decode(rest[-1], jnp.asarray(codes))
+  )
+  logits = fitting.answer(
+    chosen.system,
+    privatizer_lib.chain(),
+    (),
+    np.asarray(feature),
+    key(setup, 0, chosen.seed, "export"),
+  )
+  scores = []
+  for desired in setup.roles.desired:
+    label = setup.data.labels[desired][index]
+    right = logits[desired][:, 0].argmax(-1) == label
+    scores += [right[label == c].mean() for c in np.unique(label[label >= 0])]
+  return float(np.mean(scores))
+
+
+def _describe(
+  setup: Setup, chosen: Chosen, usual: np.ndarray
+) -> dict[str, Any]:
+  """Say what goes in and comes out, and what a code looks like."""
+  data, config = setup.data, setup.config
+  knobs = dict(chosen.row.stages[-1][1])
+  entry = {
+    k: v
+    for k, v in config["data"].items()
+    if k in ("size", "crop", "rate_hz", "window_s", "scale") and v
+  }
+  framing = ", ".join(f"{k} {v}" for k, v in entry.items())
+  return {
+    "name": config["name"],
+    "synthetic": data.synthetic,
+    "row": chosen.row.name,
+    "train_seed": chosen.seed,
+    "cut": chosen.system.cut,
+    "input": {
+      "kind": data.kind,
+      "shape": list(data.inputs.shape[1:]),
+      "dtype": str(data.inputs.dtype),
+      "framing": f"{data.name}: {framing}" if framing else data.name,
+    },
+    "answers": {d: list(data.classes[d]) for d in setup.roles.desired},
+    "code": {
+      "k": usual.shape[1],
+      "bits": knobs["bits"],
+      "radius": chosen.proved.clip_norm,
+      "sigma": chosen.proved.sigma,
+      "low": usual.min(axis=0).tolist(),
+      "high": usual.max(axis=0).tolist(),
+    },
+    "guarantee": {
+      "law": chosen.proved.law,
+      "unit": "one input",
+      "case": "worst case over inputs and attackers",
+      "assumes": "the device clips, and its noise is secret and fresh",
+    },
+  }
+
+
+def _budget(setup: Setup, chosen: Chosen, max_queries: int) -> dict[str, Any]:
+  """Tabulate what is proved once so many codes have left a device."""
+  audit = setup.folds[0].audit
+  blind = {}
+  for target in (*setup.roles.private, *setup.roles.unforeseen):
+    label = setup.data.labels[target][audit]
+    num = len(np.unique(label[label >= 0]))
+    if num > 1:
+      blind[target] = 1 / num
+  table = []
+  for num_queries in range(1, max_queries + 1):
+    own = dataclasses.replace(chosen.proved, num_queries=num_queries)
+    table.append(
+      {
+        "num_queries": num_queries,
+        "epsilon": own.epsilon(_DELTA),
+        "delta": _DELTA,
+        "success": {
+          target: {
+            "blind": share,
+            "success": own.success(np.full(round(1 / share), share), same=True),
+          }
+          for target, share in blind.items()
+        },
+      }
+    )
+  return {
+    "cost": chosen.proved.ratio**2,
+    "max_queries": max_queries,
+    "table": table,
+  }
+
+
+def _tuples(value: Any) -> Any:
+  """Turn what JSON gives back into a configuration: lists become tuples."""
+  if isinstance(value, Mapping):
+    return {k: _tuples(v) for k, v in value.items()}
+  return tuple(map(_tuples, value)) if isinstance(value, list) else value
