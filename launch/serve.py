@@ -3,9 +3,8 @@
   python launch/serve.py --bundle=bundle --port=8000
   python bundle/client.py photo.jpg --server http://127.0.0.1:8000
 
-POST /v1/infer takes a frame and answers in JSON; GET /v1/manifest, /healthz,
-/readyz and /metrics say what it is and how it is. SIGTERM lets requests under
-way finish. Needs the extra `deploy`.
+It answers frames (POST /v1/infer); /v1/manifest, /healthz, /readyz and /metrics
+say what and how it is. SIGTERM lets requests finish. Needs the extra `deploy`.
 """
 
 import pathlib

@@ -23,6 +23,7 @@ from hybridpriv.study import workdir as workdir_lib
 
 TINY = "--config=configs/spar_activity.py:tiny"
 PROGRAMS = ("run", "train", "audit", "report", "sweep")
+SHIP = ("export", "plan", "serve")
 
 
 def _one_line(done):
@@ -86,11 +87,12 @@ def test_a_fault_in_ones_own_config_file_shows_where(launch, tmp_path):
   assert f'{config}", line 2' in done.stderr and "Traceback" in done.stderr
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", (*PROGRAMS, *SHIP))
 def test_help_explains_with_an_example(launch, program):
   text = launch(program, "--help").stdout
   assert f"python launch/{program}.py " in text
-  assert "--workdir" in text and "--config" in text
+  of_study = program != "serve"
+  assert ("--workdir" in text and "--config" in text) == of_study
   assert len(text.splitlines()) < 40
 
 

@@ -1,0 +1,45 @@
+"""The planner as a program, on results that are kept."""
+
+import pytest
+
+STUDY = "docs/results/lfw_certified.json"
+
+
+def test_the_choice_is_printed_with_what_the_test_says(launch, tmp_path):
+  done = launch(
+    "plan",
+    STUDY,
+    "--min_utility=0.9",
+    "--max_leakage=identity=0.1",
+    f"--out={tmp_path}",
+  )
+  chosen, _, _ = done.stdout.partition("also fits")
+  assert "simple/noise sigma=6, cut after block13" in chosen
+  assert "gender 92.7 % [90.0, 95.7] on test" in chosen
+  assert "4 bytes" in chosen
+  assert (tmp_path / "front.png").exists()
+
+
+def test_where_nothing_fits_it_says_so_and_fails(launch):
+  done = launch(
+    "plan", STUDY, "--min_utility=0.9", "--max_leakage=0.02", check=False
+  )
+  assert done.returncode == 3
+  assert "with --max_leakage at 0.07258, and all else as it is" in done.stdout
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    ((), "--workdir is missing"),
+    (("nowhere",), "launch/run.py"),
+    ((STUDY, "--max_leakage=much"), "expected a share"),
+    ((STUDY, "--max_leakage=age=0.1"), "private are identity"),
+    ((STUDY, "--export=/nowhere/b"), "is a file"),
+  ],
+)
+def test_what_cannot_be_planned_is_one_line(launch, arguments, message):
+  done = launch("plan", *arguments, check=False)
+  assert done.returncode == 2
+  assert message in done.stderr
+  assert done.stderr.count("\n") == 1
