@@ -112,18 +112,39 @@ def compare(
   )
   rows = []
   for side in others:
-    row = first._replace(against=side.against, skipped=side.skipped)
-    if not side.skipped:
-      own = times[:, sides.index(side)]
-      low, ratio, high = np.percentile(own / times[:, 0], (25, 50, 75))
-      row = row._replace(
-        reference=_rounded(np.median(own)),
-        ratio=_rounded(ratio),
-        low=_rounded(low),
-        high=_rounded(high),
-      )
-    rows.append(row)
+    if side.skipped:
+      rows.append(first._replace(against=side.against, skipped=side.skipped))
+      continue
+    pairs = times[:, [0, sides.index(side)]]
+    found = row(what, side.against, "s", pairs)
+    rows.append(found._replace(compile_s=first.compile_s))
   return rows
+
+
+def row(what: str, against: str, unit: str, pairs: np.ndarray) -> Row:
+  """Make a row of what was measured side by side.
+
+  Args:
+    what: the work.
+    against: who does the same beside us.
+    unit: of both.
+    pairs: ours and the other's, by round [r, 2].
+  """
+  low, ratio, high = np.percentile(pairs[:, 1] / pairs[:, 0], (25, 50, 75))
+  ours, reference = np.median(pairs, axis=0)
+  return Row(
+    what=what,
+    against=against,
+    unit=unit,
+    ours=_rounded(ours),
+    reference=_rounded(reference),
+    ratio=_rounded(ratio),
+    low=_rounded(low),
+    high=_rounded(high),
+    rounds=len(pairs),
+    compile_s=None,
+    skipped="",
+  )
 
 
 def _timed(side: Side, bar: Any) -> float:
@@ -184,7 +205,8 @@ def lines(found: Mapping[str, Any]) -> str:
   for row in found["rows"]:
     said.append(row["what"])
     said.append(f"  ours       {row['ours']:10.4g} {row['unit']}")
-    said.append(f"  compiling  {row['compile_s']:10.4g} s, before and once")
+    if row["compile_s"] is not None:
+      said.append(f"  compiling  {row['compile_s']:10.4g} s, before and once")
     if row["skipped"]:
       said.append(f"  {row['against']}: skipped, {row['skipped']}")
       continue
