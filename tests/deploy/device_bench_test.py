@@ -1,0 +1,66 @@
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("jax2onnx")
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def bench():
+  """The module of the bench; programs find their neighbours in launch/."""
+  sys.path.insert(0, str(ROOT / "launch"))
+  from benches import device
+
+  yield device
+  sys.path.remove(str(ROOT / "launch"))
+
+
+@pytest.fixture(scope="module")
+def rows(bench, tmp_path_factory):
+  model = next(m for m in bench.MODELS if m.name == "sensor network")
+  return bench._model(model, tmp_path_factory.mktemp("device"), 1)
+
+
+def _found(rows, *words):
+  return [row for row in rows if all(w in row.what for w in words)]
+
+
+def test_every_form_is_timed_on_one_thread_and_on_all(rows):
+  for form in ("JAX", "ONNX float32", "ONNX int8"):
+    assert _found(rows, f"pool2, {form}: a sample")
+  for form in ("ONNX float32", "ONNX int8"):
+    assert _found(rows, f"pool2, {form}, one thread: a sample")
+    for what in ("loading", "memory", "file"):
+      assert len(_found(rows, f"pool2, {form}: {what}")) == 1
+
+
+def test_a_half_is_smaller_than_the_whole_and_int8_smaller_than_float(rows):
+  (exact,) = _found(rows, "float32: file")
+  (small,) = _found(rows, "int8: file")
+  assert exact.ours < exact.reference
+  assert small.ours < exact.ours
+  assert small.reference < exact.reference
+
+
+def test_the_bytes_sent_are_those_of_a_frame(rows):
+  (sent,) = _found(rows, "sent")
+  assert sent.ours == 14 + 8  # docs/wire.md
+  assert sent.reference == 4 * 128 * 6
+
+
+def test_numbers_are_there_and_ratios_are_reference_over_ours(rows):
+  for row in rows:
+    assert row.ours > 0 and row.reference > 0 and not row.skipped
+    assert row.low <= row.ratio <= row.high
+    if row.rounds == 1:
+      np.testing.assert_allclose(row.ratio, row.reference / row.ours, rtol=2e-3)
+
+
+def test_all_networks_can_be_cut_where_the_bench_cuts_them(bench):
+  for model in bench.MODELS:
+    assert set(model.cuts) <= set(model.network.stage_names())
