@@ -9,19 +9,23 @@ MAKEFLAGS += --no-print-directory
 bin := $(VENV)/bin
 pip := $(bin)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo reproduce test test-slow lint docs clean
+.PHONY: help demo reproduce test test-deploy test-slow lint docs clean \
+  web test-web _test-deploy
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # two installs into one environment disturb each other
 
 help:
-	@echo "make demo       train, attack and report on real data ($(WORKDIR))"
-	@echo "make reproduce  every study of the paper; DATA=<folder with lfw/ and"
-	@echo "                sisfall/>, QUICK=1 for the main one in short"
-	@echo "make test       run the tests but for the slow ones"
-	@echo "make test-slow  run the slow tests"
-	@echo "make lint       check style, types and import contracts"
-	@echo "make docs       build the pages into docs/_build/html"
-	@echo "make clean      remove .venv, caches and built pages; runs/ stays"
+	@echo "make demo        train, attack and report on real data ($(WORKDIR))"
+	@echo "make reproduce   every study of the paper; DATA=<folder with lfw/ and"
+	@echo "                 sisfall/>, QUICK=1 for the main one in short"
+	@echo "make test        run the tests but for the slow ones"
+	@echo "make test-deploy run those of the extra 'deploy', in $(VENV)-deploy"
+	@echo "make test-slow   run the slow tests"
+	@echo "make lint        check style, types and import contracts"
+	@echo "make docs        build the pages into docs/_build/html"
+	@echo "make clean       remove .venv, caches and built pages; runs/ stays"
+	@echo "make web         build the page /demo from web/; needs Node"
+	@echo "make test-web    test it: in Node, and in Chromium where there is one"
 
 demo: $(VENV)/.core
 	@$(bin)/python launch/run.py \
@@ -80,8 +84,18 @@ study-recipe: $(VENV)/.core
 test: $(VENV)/.test
 	@$(bin)/python -m pytest -q -n auto --maxprocesses=4 --dist=loadfile
 
+# In an environment of its own: the extra holds other packages back, and all
+# else must do without it.
+test-deploy:
+	@$(MAKE) VENV=$(VENV)-deploy _test-deploy
+
+_test-deploy: $(VENV)/.test,deploy
+	@$(bin)/python -m pytest -q -n auto --maxprocesses=4 --dist=loadfile \
+	  $(MARKED) tests/deploy
+
 test-slow: $(VENV)/.test
 	@$(bin)/python -m pytest -q -m slow
+	@$(MAKE) test-deploy MARKED="-m slow"
 
 # All four say what they have to say before the target fails.
 lint: $(VENV)/.lint $(VENV)/.test
@@ -99,7 +113,7 @@ docs: $(VENV)/.docs
 	@echo "The pages: docs/_build/html/index.html"
 
 clean:
-	@rm -rf $(VENV) docs/_build docs/_api
+	@rm -rf $(VENV) $(VENV)-deploy docs/_build docs/_api
 	@rm -rf .pytest_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -118,4 +132,29 @@ $(VENV)/.core: pyproject.toml
 $(VENV)/.%: $(VENV)/.core
 	@echo "Installing the '$*' extra into $(VENV) ..."
 	@$(pip) --editable '.[$*]'
+	@touch $@
+
+# The page is part of the package as it is built, so that only who changes web/
+# needs Node. Its end-to-end test needs Debian's chromium, or CHROMIUM=<program>.
+CHROMIUM ?= $(firstword $(shell command -v chromium || \
+  command -v chromium-browser || command -v google-chrome))
+packages := web/node_modules/.package-lock.json
+
+web: $(packages)
+	@npm --prefix web run --silent build
+
+test-web: $(packages)
+	@npm --prefix web test --silent
+ifeq ($(CHROMIUM),)
+	@echo "Not run: the page in a browser (no Chromium found; CHROMIUM=...)."
+else
+	@$(MAKE) $(VENV)/.deploy
+	@CHROMIUM=$(CHROMIUM) PYTHON=$(abspath $(bin)/python) \
+	  npm --prefix web run --silent test:e2e
+endif
+
+$(packages): web/package.json web/package-lock.json
+	@command -v npm > /dev/null || { \
+	  echo "error: web/ needs Node 20.19 or newer, with npm"; exit 1; }
+	@npm --prefix web ci --silent --no-audit --no-fund
 	@touch $@

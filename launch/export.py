@@ -22,6 +22,10 @@ MAX_QUERIES = flags.DEFINE_integer(
 )
 INT8 = flags.DEFINE_bool("int8", True, "also export the client half in int8")
 
+DEMO = flags.DEFINE_bool(
+  "demo", False, "also train attackers that the page /demo shows at work"
+)
+
 
 def main(_: list[str]) -> None:
   """Export, and say where the bundle is."""
@@ -34,6 +38,7 @@ def main(_: list[str]) -> None:
     seed=SEED.value,
     max_queries=MAX_QUERIES.value,
     int8=INT8.value,
+    demo=DEMO.value,
     command=program.command(),
   )
   print(f"bundle {made.id.hex()}: {made.folder}")

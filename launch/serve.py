@@ -8,6 +8,7 @@ say what and how it is. SIGTERM lets requests finish. Needs the extra `deploy`.
 """
 
 import pathlib
+import ssl
 
 import program
 from absl import flags
@@ -50,6 +51,15 @@ def main(_: list[str]) -> None:
     program.fail("--max_batch, --max_waiting and --burst are 1 or more")
   if bool(TLS_CERT.value) != bool(TLS_KEY.value):
     program.fail("--tls_cert and --tls_key go together")
+  if TLS_CERT.value:
+    try:
+      context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+      context.load_cert_chain(TLS_CERT.value, TLS_KEY.value)
+    except OSError as error:
+      program.fail(
+        f"--tls_cert={TLS_CERT.value} with --tls_key={TLS_KEY.value} cannot be"
+        f" used ({error})"
+      )
   tokens = (
     access.read_tokens(pathlib.Path(TOKEN_FILE.value))
     if TOKEN_FILE.value

@@ -280,13 +280,14 @@ def restore(attacker: Inverter, codes: np.ndarray) -> np.ndarray:
   return features.compute(run, codes, np.arange(len(codes)))
 
 
-def _decode(attacker: Inverter, codes: jax.Array) -> jax.Array:
+def decode(attacker: Inverter, codes: jax.Array) -> jax.Array:
+  """Restore images [b, s, s, c], as they are, from codes [b, ...]."""
   codes = attack_lib.standardise(codes, attacker.mean, attacker.std)
   change: Any = attacker.network.apply({"params": attacker.params}, codes)
   return attacker.image[None] + change
 
 
-_restored = jax.jit(_decode)
+_restored = jax.jit(decode)
 
 
 @functools.partial(jax.jit, donate_argnums=(0, 1, 2), static_argnames=("loss",))
@@ -306,7 +307,7 @@ def _step(
   codes = sample(key, index)
 
   def total(params: Any) -> tuple[jax.Array, jax.Array]:
-    restored = _decode(dataclasses.replace(attacker, params=params), codes)
+    restored = decode(dataclasses.replace(attacker, params=params), codes)
     value = jnp.mean(loss(restored, images))
     if critic is not None:
       found_out = jax.nn.softplus(-critic(critic.params, restored))
@@ -349,7 +350,7 @@ def draw(
 def _measure(
   attacker: Inverter, codes: jax.Array, images: jax.Array, *, loss: Loss
 ) -> jax.Array:
-  return loss(_decode(attacker, codes), images)
+  return loss(decode(attacker, codes), images)
 
 
 def error(

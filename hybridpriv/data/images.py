@@ -3,6 +3,7 @@
 import concurrent.futures
 import io
 import os
+import struct
 import sys
 from collections.abc import Callable, Sequence
 
@@ -17,6 +18,10 @@ UNREADABLE = (
   EOFError,
   UnidentifiedImageError,
   Image.DecompressionBombError,
+  # Where the tags of a camera (EXIF) are damaged.
+  AttributeError,
+  TypeError,
+  struct.error,
 )
 
 

@@ -2,10 +2,12 @@
 
 import hmac
 import pathlib
+import re
 import time
 from collections.abc import Callable, Sequence
 
 _SHORTEST = 16  # characters of a token
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, section 2.1
 _MOST_KNOWN = 10_000  # askers whose rate is remembered
 
 
@@ -13,7 +15,8 @@ def read_tokens(path: pathlib.Path) -> tuple[bytes, ...]:
   """Read bearer tokens, one a line; lines that start with # are comments.
 
   Raises:
-    ValueError: the file cannot be read, holds none, or one that can be guessed.
+    ValueError: the file cannot be read, holds none, or one that can be guessed
+      or that no request can carry.
   """
   try:
     lines = [line.strip() for line in path.read_text().splitlines()]
@@ -27,6 +30,11 @@ def read_tokens(path: pathlib.Path) -> tuple[bytes, ...]:
       f"--token_file={path}: {len(short)} tokens have fewer than {_SHORTEST}"
       ' characters; make one with python -c "import secrets;'
       ' print(secrets.token_urlsafe())"'
+    )
+  if odd := [t for t in tokens if not _TOKEN.fullmatch(t)]:
+    raise ValueError(
+      f"--token_file={path}: {len(odd)} tokens have characters other than"
+      " letters, digits and . _ ~ + / - (= at the end): make new ones"
     )
   return tuple(t.encode() for t in tokens)
 

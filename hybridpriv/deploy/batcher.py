@@ -79,14 +79,14 @@ class Batcher:
       batch = [one for one in batch if not one.answer.done()]
       if not batch:
         continue
-      self._seen(len(batch))
-      codes = np.stack([one.values for one in batch])
-      size = next(s for s in self._sizes if s >= len(batch))
-      padded = np.concatenate(
-        [codes, np.repeat(codes[:1], size - len(codes), 0)]
-      )
       try:
+        self._seen(len(batch))
+        padded = self._pad([one.values for one in batch])
         found = await loop.run_in_executor(self._pool, self._run, padded)
+        if len(found) != len(padded):
+          raise RuntimeError(
+            f"{len(found)} answers to {len(padded)} codes; expected one each"
+          )
       except Exception as error:  # of one batch; the next may be right
         for one in batch:
           if not one.answer.done():
@@ -95,6 +95,11 @@ class Batcher:
       for one, answer in zip(batch, found, strict=False):
         if not one.answer.done():
           one.answer.set_result(answer)
+
+  def _pad(self, codes: Sequence[np.ndarray]) -> np.ndarray:
+    """Stack codes, the first one repeated up to the next size."""
+    size = next(s for s in self._sizes if s >= len(codes))
+    return np.stack([*codes, *[codes[0]] * (size - len(codes))])
 
   def close(self) -> None:
     """Give the thread back."""

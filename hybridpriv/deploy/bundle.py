@@ -76,7 +76,8 @@ def write(
       **values,
       "files": {str(p.relative_to(fresh)): manifest.digest(p) for p in listed},
     }
-    text = json.dumps(whole, indent=1) + "\n"
+    # JavaScript reads it as well, which knows no NaN.
+    text = json.dumps(whole, indent=1, allow_nan=False) + "\n"
     (fresh / manifest.FILE).write_text(text)
     fresh.chmod(0o755)
     fresh.rename(out)
@@ -95,7 +96,7 @@ def check(out: pathlib.Path) -> None:
   Raises:
     ValueError: it is.
   """
-  if out.exists():
+  if out.exists() or out.is_symlink():
     raise ValueError(f"--out={out} is there: remove it, or name another folder")
 
 

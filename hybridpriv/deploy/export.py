@@ -2,7 +2,7 @@
 
 import io
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,13 +16,14 @@ class Half(NamedTuple):
   """One side of a cut.
 
   Attributes:
-    function: pure, of (parameters, inputs [b, ...]) -> outputs [b, ...].
+    function: pure, of (parameters, inputs [b, ...]) -> outputs [b, ...], one
+      or several.
     parameters: nested dictionaries of arrays.
     shape: of one input.
     dtype: of the inputs.
   """
 
-  function: Callable[[Any, jax.Array], jax.Array]
+  function: Callable[[Any, jax.Array], Any]
   parameters: Mapping[str, Any]
   shape: tuple[int, ...]
   dtype: Any
@@ -73,8 +74,15 @@ def unpack(file: pathlib.Path) -> dict[str, Any]:
   return found
 
 
-def to_onnx(half: Half, path: pathlib.Path) -> None:
+def to_onnx(
+  half: Half, path: pathlib.Path, outputs: Sequence[str] = (OUTPUT,)
+) -> None:
   """Write a half as ONNX, of one input at a time.
+
+  Args:
+    half: what to write.
+    path: of the file.
+    outputs: names of what it gives.
 
   Raises:
     ValueError: the extra `deploy` is not installed.
@@ -84,29 +92,39 @@ def to_onnx(half: Half, path: pathlib.Path) -> None:
     import onnx
   except ModuleNotFoundError as error:
     raise _missing(error) from error
-  model = jax2onnx.to_onnx(
-    lambda x: half.function(half.parameters, x),
-    [jax.ShapeDtypeStruct((1, *half.shape), half.dtype)],
-    model_name="half",
-    input_names=[INPUT],
-    output_names=[OUTPUT],
-  )
+  # What it puts in the place of Flax's layers adds vectors to images.
+  with jax.numpy_rank_promotion("allow"):
+    model = jax2onnx.to_onnx(
+      lambda x: half.function(half.parameters, x),
+      [jax.ShapeDtypeStruct((1, *half.shape), half.dtype)],
+      model_name="half",
+      opset=18,  # of later ones the quantiser makes files that do not load
+      input_names=[INPUT],
+      output_names=list(outputs),
+    )
   # Shapes of what is between, which the converter gets wrong.
   del model.graph.value_info[:]
   onnx.save(model, path)
 
 
 def to_int8(
-  onnx_path: pathlib.Path, samples: np.ndarray, path: pathlib.Path
+  onnx_path: pathlib.Path,
+  samples: np.ndarray,
+  path: pathlib.Path,
+  *,
+  operators: Sequence[str] = ("Conv",),
 ) -> None:
-  """Quantise the convolutions and dense layers of an ONNX file.
+  """Quantise operators of an ONNX file, weights by channel.
 
-  What follows the network (projection, clipping, grid) stays in float32.
+  With the convolutions alone, what follows the network (projection, clipping,
+  grid) stays in float32, and dense layers with it, from which a projection
+  cannot be told.
 
   Args:
     onnx_path: of the float one.
     samples: inputs to calibrate ranges with [n, ...].
     path: of the new one.
+    operators: which ones, as ONNX names them.
 
   Raises:
     ValueError: the extra `deploy` is not installed.
@@ -126,7 +144,7 @@ def to_int8(
     onnx_path,
     path,
     Reader(),
-    op_types_to_quantize=["Conv"],
+    op_types_to_quantize=list(operators),
     per_channel=True,
   )
 

@@ -6,6 +6,7 @@ behind a load balancer: they share nothing.
 
 import asyncio
 import contextlib
+import logging
 import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -16,13 +17,15 @@ import jax
 import numpy as np
 import prometheus_client
 from fastapi import responses
+from starlette import requests
 
-from hybridpriv.deploy import access, batcher, export, wire
+from hybridpriv.deploy import access, batcher, export, pages, wire
 from hybridpriv.deploy.client import manifest
 
 _BODY_S = 10.0  # for a body to arrive
 _RETRY_S = 1  # after which a full service may be asked again
 _STATUS = {"bundle": 409, "version": 426}  # of refused frames; others 400
+_LOG = logging.getLogger(__name__)
 
 
 class Limits(NamedTuple):
@@ -123,7 +126,11 @@ def app(
     queue.close()
 
   made = fastapi.FastAPI(
-    title="hybridpriv", lifespan=lifespan, docs_url=None, redoc_url=None
+    title="hybridpriv",
+    lifespan=lifespan,
+    docs_url=None,
+    redoc_url=None,
+    openapi_url=None,
   )
 
   def asker(request: fastapi.Request) -> Any:
@@ -141,8 +148,8 @@ def app(
     return request.client.host if request.client else ""
 
   async def infer(request: fastapi.Request) -> dict[str, Any]:
-    late = limiter.wait(asker(request)) if limiter else asker(request) and 0
-    if late:
+    asking = asker(request)
+    if limiter and (late := limiter.wait(asking)):
       raise _Away(429, "rate", "too many requests", _after(late))
     body = await _body(request, most)
     try:
@@ -171,16 +178,27 @@ def app(
       reply = responses.JSONResponse(await infer(request))
     except _Away as error:
       reply = error.reply()
+    except Exception as error:
+      # By its type alone: a message may quote what was sent.
+      _LOG.error("a request failed: %s", type(error).__name__)
+      reply = _Away(500, "failed", "the service failed").reply()
     measured.count(reply.status_code, time.monotonic() - start)
     return reply
 
-  @made.get("/v1/manifest")
-  async def describe(request: fastapi.Request) -> fastapi.Response:
+  def refusal(request: fastapi.Request) -> fastapi.Response | None:
     try:
       asker(request)
     except _Away as error:
       return error.reply()
-    return fastapi.Response(own.content, media_type="application/json")
+    return None
+
+  @made.get("/v1/manifest")
+  async def describe(request: fastapi.Request) -> fastapi.Response:
+    return refusal(request) or fastapi.Response(
+      own.content, media_type="application/json"
+    )
+
+  made.include_router(pages.router(own, refusal))
 
   @made.get("/healthz")
   async def alive() -> dict[str, str]:
@@ -239,19 +257,22 @@ def _after(seconds: float) -> dict[str, str]:
 
 async def _body(request: fastapi.Request, most: int) -> bytes:
   """Read a body that is no longer than a frame."""
+  long = _Away(413, "length", f"more than {most} bytes; no frame has")
+  if int(request.headers.get("content-length", 0)) > most:
+    raise long
   body = bytearray()
 
   async def read() -> None:
     async for chunk in request.stream():
       body.extend(chunk)
       if len(body) > most:
-        raise _Away(413, "length", f"more than {most} bytes; no frame has")
+        raise long
 
   try:
     await asyncio.wait_for(read(), _BODY_S)
   except TimeoutError:
     raise _Away(408, "short", "the body did not arrive") from None
-  except fastapi.requests.ClientDisconnect:
+  except requests.ClientDisconnect:
     raise _Away(400, "short", "the body was cut off") from None
   return bytes(body)
 

@@ -1,57 +1,31 @@
-"""From a finished study to a bundle: the halves, their manifest, their price.
-
-Only a defence with a guarantee on whole numbers ships: a chain that bounds the
-code, puts it on a grid and adds discrete noise (docs/guarantees.md).
-"""
+"""From a finished study to a bundle: both halves, their manifest and price."""
 
 import dataclasses
 import json
 import pathlib
 import tempfile
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hybridpriv import build, study
+from hybridpriv import study
 from hybridpriv.deploy import bundle, export
 from hybridpriv.deploy.client import manifest, sending
-from hybridpriv.guarantees import guarantee
-from hybridpriv.networks import staged
 from hybridpriv.privatizers import privatizer as privatizer_lib
-from hybridpriv.study import fitting, judging, training, workdir
+from hybridpriv.study import demonstrating, fitting, halves, workdir
 from hybridpriv.study.setup import Setup, key
 from hybridpriv.train import features
-from hybridpriv.train import step as step_lib
 
 _DELTA = 1e-5
 _CALIBRATED = 128  # samples of task-train that int8 is calibrated with
 _RANGED = 4096  # samples of task-train whose codes say what is usual
 _JUDGED = 256  # samples of task-validation that exported halves are judged by
-_WIRE = ("noise.discrete", "quantize.saturate")  # what the device does itself
 
 # What an export must keep: steps of the grid, share of values, utility.
 MOST_STEPS, MOST_DIFFERENT, MOST_COST = 1, 0.02, 0.01
-
-
-class Chosen(NamedTuple):
-  """A trained network with a defence that ships.
-
-  Attributes:
-    row: the defence.
-    system: the network, its cloud half retuned where the study does so.
-    law: state of the defence.
-    proved: its guarantee for one code.
-    seed: which of the trained networks.
-  """
-
-  row: build.Row
-  system: fitting.System
-  law: Any
-  proved: guarantee.Guarantee
-  seed: int
 
 
 def read(folder: pathlib.Path) -> Setup:
@@ -81,6 +55,7 @@ def run(
   seed: int = 0,
   max_queries: int = 100,
   int8: bool = True,
+  demo: bool = False,
   command: str = "",
   say: Callable[[str], None] = print,
 ) -> manifest.Manifest:
@@ -93,6 +68,7 @@ def run(
     seed: which of the trained networks.
     max_queries: codes that a device may send before it refuses.
     int8: also write the client half in int8.
+    demo: also train attackers, and write them for the page to show.
     command: what was typed.
     say: told what was measured.
 
@@ -103,132 +79,34 @@ def run(
   bundle.check(out)
   if max_queries < 1:
     raise ValueError(f"max_queries={max_queries}; expected 1 or more")
+  if not folder.is_dir():
+    raise ValueError(f"there is no workdir {folder}: run launch/run.py first")
   with workdir.claim(folder):
     setup = read(folder)
-    chosen = choose(setup, row, seed)
+    chosen = halves.choose(setup, row, seed)
     say(f"{chosen.row.name}, cut after {chosen.system.cut}")
-    client, cloud = halves(setup, chosen)
-    usual = _codes(client, setup, setup.folds[0].train[:_RANGED])
+    client, cloud = halves.make(setup, chosen)
+    usual = _codes(client, setup, _spread(setup.folds[0].train, _RANGED))
     with tempfile.TemporaryDirectory() as scratch:
       files = _write(setup, client, cloud, pathlib.Path(scratch), int8)
       judged = _judge(setup, chosen, client, files, say)
+      graphs = demonstrating.make(setup, chosen, say) if demo else []
+      for entry, graph in zip(
+        shown := demonstrating.describe(graphs), graphs, strict=True
+      ):
+        path = pathlib.Path(scratch) / f"{graph.name}.demo.onnx"
+        export.to_onnx(graph.half, path, demonstrating.OUTPUTS)
+        files[entry["file"]] = path
       return bundle.write(
         out,
         files,
         {
           **_describe(setup, chosen, usual),
           "budget": _budget(setup, chosen, max_queries),
+          "demo": shown,
           "export": {**judged, "command": command, **workdir.environment()},
         },
       )
-
-
-def choose(setup: Setup, name: str, seed: int) -> Chosen:
-  """Find the defence that ships.
-
-  Raises:
-    ValueError: there is none, or not the one asked for.
-  """
-  if judging.verifies(setup):
-    raise ValueError(
-      "a study of verification answers pairs; a service that ships answers one"
-      " code"
-    )
-  seeds = setup.config["train"]["seeds"]
-  if not 0 <= seed < seeds:
-    raise ValueError(f"seed={seed}; the study has {seeds}, from 0")
-  able, selected = {}, fitting.read_rows(setup)
-  for row in build.rows(setup.config):
-    law = fitting.read_law(setup, 0, seed, row)
-    members = tuple(stage.name for stage in row.privatizer.stages[-2:])
-    proved = guarantee.of(row.privatizer, law, size=_size(law))
-    if proved and proved.law == guarantee.DISCRETE and members == _WIRE:
-      able[row.name] = (row, law, proved)
-  if not able:
-    raise ValueError(
-      "no defence of this study ships: one must end in clip.unit_ball,"
-      " quantize.toward_zero, noise.discrete and quantize.saturate, as in"
-      " configs/lfw_certified.py"
-    )
-  if name and name not in able:
-    raise ValueError(f"--row={name}: name one of {'; '.join(able)}")
-  # Without a name: what is proved most of, then what answers best.
-  points = [n for n in able if selected[n]["selected"]] or list(able)
-  name = name or min(
-    points,
-    key=lambda n: (able[n][2].ratio, -selected[n]["validation_utility"]),
-  )
-  row, law, proved = able[name]
-  trial = training.chosen(setup)[0][row.training]["chosen"]
-  system = fitting.load_system(setup, 0, seed, trial)
-  system = fitting.retuned(setup, 0, seed, system, row)
-  return Chosen(row, system, law, proved, seed)
-
-
-def _size(law: Any) -> int:
-  """Read the number of values of a code off a projection."""
-  sizes = [len(state["components"]) for state in law if "components" in state]
-  return sizes[-1] if sizes else 1
-
-
-def halves(setup: Setup, chosen: Chosen) -> tuple[export.Half, export.Half]:
-  """Make the client half, up to the code before the noise, and the cloud half.
-
-  Returns:
-    (client: a raw sample -> float32 whole numbers [k]; cloud: a code as sent
-    -> logits).
-  """
-  system, chain = chosen.system, chosen.row.privatizer
-  prefix, _ = privatizer_lib.split_random(chain)
-  client, cloud = staged.split_variables(
-    system.variables, system.network, system.cut
-  )
-  # Files hold arrays: a member without any has no entry.
-  law = {str(i): dict(state) for i, state in enumerate(chosen.law) if state}
-  network, cut, shape = system.network, system.cut, system.shape
-
-  def encode(given: Any, x: jax.Array) -> jax.Array:
-    x = step_lib.prepare(x, given["constants"], shape=shape)
-    x = network.apply(given["variables"], x, train=False, upto=cut)[0]
-    unused: Any = None  # keys: nothing here is random
-    for i, stage in enumerate(prefix.stages):
-      x = stage.encode(given["law"].get(str(i), {}), unused, x)
-    return x.reshape(x.shape[0], -1)
-
-  def answer(given: Any, code: jax.Array) -> jax.Array:
-    places = range(len(chain.stages))
-    states = tuple(given["law"].get(str(i), {}) for i in places)
-    x = chain.decode(states, code)
-    return network.apply(given["variables"], x, train=False, after=cut)[0]
-
-  inputs = setup.data.inputs
-  sent = chain.encode(
-    chosen.law,
-    jax.random.key(0),
-    jnp.zeros((1, *_feature_shape(system)), jnp.float32),
-  )
-  if sent.ndim != 2:
-    raise ValueError(f"codes of shape {sent.shape[1:]}; expected [k]")
-  return (
-    export.Half(
-      encode,
-      {
-        "variables": client,
-        "constants": dict(system.constants),
-        "law": {k: v for k, v in law.items() if int(k) < len(prefix.stages)},
-      },
-      inputs.shape[1:],
-      inputs.dtype,
-    ),
-    export.Half(
-      answer, {"variables": cloud, "law": law}, sent.shape[1:], sent.dtype
-    ),
-  )
-
-
-def _feature_shape(system: fitting.System) -> tuple[int, ...]:
-  info = staged.describe(system.network, system.shape)
-  return next(stage.shape for stage in info if stage.name == system.cut)
 
 
 def _codes(client: export.Half, setup: Setup, index: np.ndarray) -> np.ndarray:
@@ -238,6 +116,12 @@ def _codes(client: export.Half, setup: Setup, index: np.ndarray) -> np.ndarray:
   )
 
 
+def _spread(index: np.ndarray, most: int) -> np.ndarray:
+  """Take so many from all over: neighbours are of the same people."""
+  num = min(len(index), most)
+  return index[np.arange(num) * len(index) // num]
+
+
 def _write(
   setup: Setup,
   client: export.Half,
@@ -245,25 +129,34 @@ def _write(
   scratch: pathlib.Path,
   int8: bool,
 ) -> dict[str, bytes | pathlib.Path]:
-  """Write all forms of both halves."""
+  """Write all forms of both halves.
+
+  Raises:
+    ValueError: there is no room for them.
+  """
   files: dict[str, bytes | pathlib.Path] = {}
   for name, half in (("client", client), ("cloud", cloud)):
     files[f"{name}.stablehlo"] = export.to_stablehlo(half)
     files[f"{name}.npz"] = export.pack(half.parameters)
-  files["client.onnx"] = scratch / "client.onnx"
-  export.to_onnx(client, scratch / "client.onnx")
-  if int8:
-    files["client.int8.onnx"] = scratch / "client.int8.onnx"
-    samples = setup.data.inputs[setup.folds[0].train[:_CALIBRATED]]
-    export.to_int8(
-      scratch / "client.onnx", samples, scratch / "client.int8.onnx"
-    )
+  path, small = scratch / "client.onnx", scratch / "client.int8.onnx"
+  files[path.name] = path
+  samples = setup.data.inputs[_spread(setup.folds[0].train, _CALIBRATED)]
+  try:
+    export.to_onnx(client, path)
+    if int8:
+      files[small.name] = small
+      export.to_int8(path, samples, small)
+  except OSError as error:
+    raise ValueError(
+      f"the halves could not be written to {scratch} ({error}): free some"
+      " space, or name another folder in the variable TMPDIR"
+    ) from error
   return files
 
 
 def _judge(
   setup: Setup,
-  chosen: Chosen,
+  chosen: halves.Chosen,
   client: export.Half,
   files: Mapping[str, bytes | pathlib.Path],
   say: Callable[[str], None],
@@ -273,7 +166,7 @@ def _judge(
   Raises:
     ValueError: they disagree by more than is allowed.
   """
-  index = setup.folds[0].validation[:_JUDGED]
+  index = _spread(setup.folds[0].validation, _JUDGED)
   codes = _codes(client, setup, index)
   found: dict[str, Any] = {
     "judged_on": len(index),
@@ -319,9 +212,13 @@ def _judge(
 
 
 def _utility(
-  setup: Setup, chosen: Chosen, index: np.ndarray, codes: np.ndarray
+  setup: Setup, chosen: halves.Chosen, index: np.ndarray, codes: np.ndarray
 ) -> float:
-  """Measure balanced utility of the cloud's answers to codes before noise."""
+  """Measure what the cloud's answers to codes before the noise are worth.
+
+  Returns:
+    Balanced accuracy, the mean over desired labels.
+  """
   chain, law = chosen.row.privatizer, chosen.law
   prefix, suffix = privatizer_lib.split_random(chain)
   _, rest = privatizer_lib.split_state(chain, law)
@@ -340,12 +237,13 @@ def _utility(
   for desired in setup.roles.desired:
     label = setup.data.labels[desired][index]
     right = logits[desired][:, 0].argmax(-1) == label
-    scores += [right[label == c].mean() for c in np.unique(label[label >= 0])]
+    classes = np.unique(label[label >= 0])
+    scores.append(np.mean([right[label == c].mean() for c in classes]))
   return float(np.mean(scores))
 
 
 def _describe(
-  setup: Setup, chosen: Chosen, usual: np.ndarray
+  setup: Setup, chosen: halves.Chosen, usual: np.ndarray
 ) -> dict[str, Any]:
   """Say what goes in and comes out, and what a code looks like."""
   data, config = setup.data, setup.config
@@ -386,7 +284,9 @@ def _describe(
   }
 
 
-def _budget(setup: Setup, chosen: Chosen, max_queries: int) -> dict[str, Any]:
+def _budget(
+  setup: Setup, chosen: halves.Chosen, max_queries: int
+) -> dict[str, Any]:
   """Tabulate what is proved once so many codes have left a device."""
   audit = setup.folds[0].audit
   blind = {}

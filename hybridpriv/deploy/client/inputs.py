@@ -12,6 +12,7 @@ from PIL import Image
 from hybridpriv.data import images
 
 _MOST_BYTES = 64 * 2**20  # of a file
+_LARGEST = float(np.finfo(np.float32).max)  # what a signal may reach
 
 
 def read(
@@ -35,14 +36,12 @@ def read(
     ValueError: it cannot be read, or is not what the client half takes.
   """
   try:
-    if path.stat().st_size > _MOST_BYTES:
-      raise ValueError(
-        f"{path} has {path.stat().st_size / 2**20:.0f} MiB; expected at most"
-        f" {_MOST_BYTES >> 20}"
-      )
-    content = path.read_bytes()
+    with path.open("rb") as opened:
+      content = opened.read(_MOST_BYTES + 1)
   except OSError as error:
     raise ValueError(f"{path} cannot be read ({error.strerror})") from error
+  if len(content) > _MOST_BYTES:
+    raise ValueError(f"{path} has more than {_MOST_BYTES >> 20} MiB")
   try:
     if entry["kind"] == "image":
       return picture(content, entry["shape"], box=box)
@@ -99,7 +98,9 @@ def window(content: bytes, shape: Sequence[int]) -> np.ndarray:
   """
   steps, channels = shape
   try:
-    rows = [r for r in csv.reader(content.decode().splitlines()) if r]
+    # Some programs write a mark before the first number.
+    lines = content.decode("utf-8-sig").splitlines()
+    rows = [r for r in csv.reader(lines) if r]
   except (UnicodeDecodeError, csv.Error) as error:
     raise ValueError(f"not a readable table ({error})") from error
   if rows and not _is_number(rows[0][0]):
@@ -112,7 +113,7 @@ def window(content: bytes, shape: Sequence[int]) -> np.ndarray:
     )
   for i, row in enumerate(rows):
     for j, text in enumerate(row):
-      if not _is_number(text) or not np.isfinite(float(text)):
+      if not _is_number(text) or not abs(float(text)) <= _LARGEST:
         raise ValueError(
           f"time step {i}, channel {j} is {text!r}; expected a finite number"
         )

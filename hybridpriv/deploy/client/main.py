@@ -101,6 +101,7 @@ def _run(bundle: pathlib.Path, given: argparse.Namespace) -> int:
     raise ValueError("--server is missing: give the address of the service")
   server, token = given.server.rstrip("/"), _token(given.token_file)
   array = inputs.read(given.input, own.values["input"], box=given.box)
+  size = given.input.stat().st_size
   sending.check_server(own, server, token=token)
   prepared = sending.prepare(own, sending.model(own, int8=given.int8), array)
   if prepared.is_unusual:
@@ -110,10 +111,9 @@ def _run(bundle: pathlib.Path, given: argparse.Namespace) -> int:
       file=sys.stderr,
     )
   paid = sending.pay(own, prepared, array, path=path, limit=limit)
-  answer = sending.ask(server, paid.frame, token=token)
-  for line in sending.best(answer["answers"]):
+  answers = sending.ask(own, server, paid.frame, token=token)
+  for line in sending.best(answers):
     print(line)
-  size = given.input.stat().st_size
   again = "" if paid.is_new else ", the same as before"
   print(f"sent {len(paid.frame)} bytes{again}; the file has {size:,}")
   print(_budget(own, paid.spent, limit))
@@ -121,12 +121,14 @@ def _run(bundle: pathlib.Path, given: argparse.Namespace) -> int:
 
 
 def _token(path: pathlib.Path | None) -> str:
-  if path is None:
-    return os.environ.get(_TOKEN, "")
+  where = f"--token_file={path}" if path else f"the variable {_TOKEN}"
   try:
-    return path.read_text().strip()
-  except OSError as error:
-    raise ValueError(f"--token_file: {path} ({error.strerror})") from error
+    token = (path.read_text() if path else os.environ.get(_TOKEN, "")).strip()
+  except (OSError, UnicodeDecodeError) as error:
+    raise ValueError(f"{where} cannot be read ({error})") from error
+  if not token.isascii() or not token.isprintable() or " " in token:
+    raise ValueError(f"{where} holds something else than one token")
+  return token
 
 
 def _budget(own: manifest.Manifest, spent: float, limit: float) -> str:
@@ -136,6 +138,8 @@ def _budget(own: manifest.Manifest, spent: float, limit: float) -> str:
   lines = [f"budget: {left} codes left"]
   if spent:
     known = manifest.proved(own, spent)
+    if known is None:
+      return f"{lines[0]}; of so many, nothing is proved here"
     for target, bound in known["success"].items():
       lines.append(
         f"  whoever has all codes so far guesses {target} with at most"

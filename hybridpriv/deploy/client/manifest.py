@@ -11,6 +11,15 @@ from hybridpriv.deploy import wire
 
 FILE = "manifest.json"
 SCHEMA = "hybridpriv.bundle/1"
+# What both sides read of it.
+_PARTS = {
+  "input": ("kind", "shape", "dtype", "framing"),
+  "answers": (),
+  "code": ("k", "bits", "radius", "sigma", "low", "high"),
+  "guarantee": ("assumes",),
+  "budget": ("cost", "max_queries", "table"),
+  "files": (),
+}
 
 
 class Manifest(NamedTuple):
@@ -58,6 +67,16 @@ def read(folder: pathlib.Path) -> Manifest:
       f"{path} is of {schema!r}, wire {values.get('wire') if schema else None};"
       f" this program knows {SCHEMA!r}, wire {wire.VERSION}: export again, or"
       " use the program that came with the bundle"
+    )
+  lacking = [
+    f"{part}.{name}" if name else part
+    for part, names in _PARTS.items()
+    for name in ("", *names)
+    if not isinstance(own := values.get(part), dict) or name and name not in own
+  ]
+  if lacking:
+    raise ValueError(
+      f"{path} lacks {', '.join(lacking)}: copy the bundle again"
     )
   return Manifest(folder, content, values)
 
@@ -112,7 +131,7 @@ def limit(manifest: Manifest, max_queries: int | None = None) -> float:
   return asked * budget["cost"]
 
 
-def proved(manifest: Manifest, cost: float) -> Mapping[str, Any]:
+def proved(manifest: Manifest, cost: float) -> Mapping[str, Any] | None:
   """Return what is proved once codes of a total cost have left a device.
 
   Args:
@@ -121,9 +140,9 @@ def proved(manifest: Manifest, cost: float) -> Mapping[str, Any]:
 
   Returns:
     The entry of the manifest's table for as many codes of this bundle as cost
-    the same, rounded up.
+    the same, rounded up; None where the table ends before.
   """
   budget = manifest.values["budget"]
   num = max(math.ceil(cost / budget["cost"] - 1e-9), 1)
   table = budget["table"]
-  return table[min(num, len(table)) - 1]
+  return table[num - 1] if num <= len(table) else None

@@ -1,7 +1,6 @@
 """Noise of the device: exact, on whole numbers, from the system's source."""
 
 import numpy as np
-import opendp.prelude as dp
 
 
 def discrete_gaussian(values: np.ndarray, *, sigma: float) -> np.ndarray:
@@ -22,6 +21,8 @@ def discrete_gaussian(values: np.ndarray, *, sigma: float) -> np.ndarray:
   Raises:
     ValueError: the values are no whole numbers, or sigma is not above 0.
   """
+  import opendp.prelude as dp  # what exports, but draws nothing, lacks it
+
   values = np.asarray(values)
   if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
     raise ValueError(

@@ -1,8 +1,8 @@
 """From a photo or a window to a frame, and from the frame to an answer."""
 
+import http.client
 import json
 import pathlib
-import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -16,6 +16,16 @@ from hybridpriv.deploy.client import ledger, manifest, noise
 
 _TIMEOUT_S = 30.0
 _MOST_ANSWER = 2**20  # bytes
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+  """Follows no redirect: frame and token are for the service named."""
+
+  def redirect_request(self, *_: Any, **__: Any) -> None:
+    return None
+
+
+_OPENER = urllib.request.build_opener(_Stay)
 
 # From an input to its code before the noise: [1, ...] -> [1, k].
 Model = Callable[[np.ndarray], np.ndarray]
@@ -146,7 +156,9 @@ def check_server(
   Raises:
     Failed: it cannot be reached, or its manifest is not this one.
   """
-  theirs = _ask(f"{server}/v1/manifest", token=token)
+  # One more than there should be, so that a longer one differs.
+  most = len(own.content) + 1
+  theirs = _ask(f"{server}/v1/manifest", token=token, most=most)
   if theirs != own.content:
     raise Failed(
       f"the service at {server} has the bundle"
@@ -155,28 +167,43 @@ def check_server(
     )
 
 
-def ask(server: str, content: bytes, *, token: str = "") -> Mapping[str, Any]:
+def ask(
+  own: manifest.Manifest, server: str, content: bytes, *, token: str = ""
+) -> Mapping[str, Mapping[str, float]]:
   """Send a frame and return the answer.
 
   Args:
+    own: the manifest, whose labels and classes the answer must have.
     server: its address, as in "https://example.org".
     content: the frame; nothing else goes out.
     token: of the bearer, "" for none.
 
   Returns:
-    {"answers": {desired label: {class: probability}}}.
+    {desired label: {class: probability}}.
 
   Raises:
     Failed: no answer came; it says why.
   """
   body = _ask(f"{server}/v1/infer", content, token=token)
   try:
-    return json.loads(body)
-  except ValueError as error:
-    raise Failed(f"the service at {server} answered no JSON") from error
+    answers = json.loads(body)["answers"]
+    return {
+      label: {name: float(answers[label][name]) for name in classes}
+      for label, classes in own.values["answers"].items()
+    }
+  except (ValueError, KeyError, TypeError) as error:
+    raise Failed(
+      f"the service at {server} gave no answer that this program reads"
+    ) from error
 
 
-def _ask(url: str, content: bytes | None = None, *, token: str = "") -> bytes:
+def _ask(
+  url: str,
+  content: bytes | None = None,
+  *,
+  token: str = "",
+  most: int = _MOST_ANSWER,
+) -> bytes:
   parts = urllib.parse.urlsplit(url)
   if parts.scheme not in ("http", "https") or not parts.netloc:
     raise Failed(f"{url} is no address: give --server=https://...")
@@ -185,24 +212,27 @@ def _ask(url: str, content: bytes | None = None, *, token: str = "") -> bytes:
     headers["Authorization"] = f"Bearer {token}"
   request = urllib.request.Request(url, data=content, headers=headers)
   try:
-    with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as reply:
-      return reply.read(_MOST_ANSWER)
+    with _OPENER.open(request, timeout=_TIMEOUT_S) as reply:
+      return reply.read(most)
   except urllib.error.HTTPError as error:
     with error:
-      said = error.read(_MOST_ANSWER).decode(errors="replace")
+      said = _detail(error)
     raise Failed(
-      f"the service at {url} refused with status {error.code}: {_detail(said)}"
+      f"the service at {url} refused with status {error.code}: {said}"
     ) from error
-  except (urllib.error.URLError, ssl.SSLError, OSError) as error:
+  except (OSError, http.client.HTTPException) as error:
     reason = getattr(error, "reason", error)
     raise Failed(f"no answer from {url} ({reason}): try again later") from error
 
 
-def _detail(said: str) -> str:
+def _detail(error: urllib.error.HTTPError) -> str:
+  """Read why a service refused."""
   try:
-    return str(json.loads(said)["detail"])
+    return str(json.loads(error.read(_MOST_ANSWER))["detail"])
+  except (OSError, http.client.HTTPException):
+    return "and hung up"
   except (ValueError, KeyError, TypeError):
-    return said[:200]
+    return str(error.reason)
 
 
 def best(answers: Mapping[str, Mapping[str, float]]) -> Sequence[str]:

@@ -7,9 +7,15 @@ import pathlib
 import sys
 
 _HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(_HERE / "lib"))
-
-from hybridpriv.deploy.client import main  # noqa: E402, after its folder
 
 if __name__ == "__main__":
-  sys.exit(main.main(_HERE))
+  sys.path.insert(0, str(_HERE / "lib"))
+  try:
+    from hybridpriv.deploy.client import main
+
+    sys.exit(main.main(_HERE))
+  except ModuleNotFoundError as error:
+    sys.exit(
+      f"error: {error.name} is not installed: pip install -r"
+      f" {_HERE / 'requirements.txt'}"
+    )

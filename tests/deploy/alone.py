@@ -1,0 +1,42 @@
+"""Programs that run where nothing but the device's own can be imported."""
+
+_ABSENT = """
+import importlib.abc, runpy, sys
+ABSENT = {
+  "absl", "dp_accounting", "flax", "jax", "jaxlib", "matplotlib",
+  "ml_collections", "optax", "orbax", "scipy", "tensorflow_datasets", "tqdm",
+}
+OWN = {"data", "deploy"}
+
+class Absent(importlib.abc.MetaPathFinder):
+  def find_spec(self, name, path=None, target=None):
+    first, _, rest = name.partition(".")
+    own = first == "hybridpriv" and rest and rest.split(".")[0] not in OWN
+    if first in ABSENT or own:
+      raise ModuleNotFoundError(f"{name} is not on a device", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+
+# Imports all of the folder that is given.
+IMPORT = f"""{_ABSENT}
+sys.path.insert(0, sys.argv[1])
+for name in ("jax", "scipy", "hybridpriv.networks"):
+  try:
+    __import__(name)
+  except ModuleNotFoundError:
+    continue
+  sys.exit(f"{{name}} was imported: the test proves nothing")
+import hybridpriv
+assert hybridpriv.__file__.startswith(sys.argv[1]), hybridpriv.__file__
+from hybridpriv.deploy import wire
+from hybridpriv.deploy.client import (
+  inputs, ledger, main, manifest, noise, sending
+)
+"""
+
+# Runs the program that is given.
+RUN = f"""{_ABSENT}
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""

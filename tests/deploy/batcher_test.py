@@ -1,0 +1,170 @@
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+
+from hybridpriv.deploy import batcher
+
+
+def _double(codes):
+  return 2.0 * codes
+
+
+def _codes(num):
+  return np.arange(3 * num, dtype=np.int32).reshape(num, 3)
+
+
+def _run(run, body, *, sizes=(1, 2, 4), most_waiting=100, seen=None):
+  """Runs `body(queue)` beside a batcher that serves."""
+
+  async def whole():
+    queue = batcher.Batcher(
+      run,
+      sizes=sizes,
+      most_waiting=most_waiting,
+      seen=seen or (lambda size: None),
+    )
+    task = asyncio.create_task(queue.serve())
+    try:
+      return await asyncio.wait_for(body(queue), 60)
+    finally:
+      task.cancel()
+      queue.close()
+
+  return asyncio.run(whole())
+
+
+class _Held:
+  """A function that waits until it is let go, and notes what it was given."""
+
+  def __init__(self):
+    self.go, self.started, self.given = threading.Event(), 0, []
+
+  def __call__(self, codes):
+    self.given.append(codes)
+    self.started += 1
+    assert self.go.wait(60)
+    return _double(codes)
+
+
+async def _until(true):
+  while not true():
+    await asyncio.sleep(0.001)
+
+
+def test_everybody_gets_their_own_answer():
+  codes = _codes(200)
+
+  async def body(queue):
+    return await asyncio.gather(*map(queue.ask, codes))
+
+  sizes = []
+  found = _run(_double, body, most_waiting=200, seen=sizes.append)
+  np.testing.assert_array_equal(found, 2.0 * codes)
+  assert sum(sizes) == 200 and max(sizes) == 4
+
+
+def test_what_gathers_meanwhile_is_one_padded_batch():
+  held, codes, seen = _Held(), _codes(4), []
+
+  async def body(queue):
+    first = asyncio.create_task(queue.ask(codes[0]))
+    await _until(lambda: held.started)
+    rest = [asyncio.create_task(queue.ask(c)) for c in codes[1:]]
+    await _until(lambda: queue.num_waiting == 3)
+    held.go.set()
+    return await asyncio.gather(first, *rest)
+
+  found = _run(held, body, seen=seen.append)
+  np.testing.assert_array_equal(found, 2.0 * codes)
+  assert seen == [1, 3]  # padding is not counted
+  assert [g.shape for g in held.given] == [(1, 3), (4, 3)]
+  np.testing.assert_array_equal(held.given[1][:3], codes[1:])
+
+
+def test_nobody_waits_for_company():
+  async def body(queue):
+    return await queue.ask(_codes(1)[0])
+
+  seen = []
+  np.testing.assert_array_equal(
+    _run(_double, body, seen=seen.append), [0.0, 2.0, 4.0]
+  )
+  assert seen == [1]
+
+
+def test_a_full_queue_sends_away_and_keeps_the_others():
+  held, codes = _Held(), _codes(4)
+
+  async def body(queue):
+    tasks = [asyncio.create_task(queue.ask(codes[0]))]
+    await _until(lambda: held.started)
+    tasks += [asyncio.create_task(queue.ask(c)) for c in codes[1:3]]
+    await _until(lambda: queue.num_waiting == 2)
+    with pytest.raises(batcher.Full, match="2 codes wait"):
+      await queue.ask(codes[3])
+    held.go.set()
+    return await asyncio.gather(*tasks), await queue.ask(codes[3])
+
+  found, last = _run(held, body, most_waiting=2)
+  np.testing.assert_array_equal(found, 2.0 * codes[:3])
+  np.testing.assert_array_equal(last, 2.0 * codes[3])
+
+
+def test_who_hangs_up_does_not_disturb_the_others():
+  held, codes = _Held(), _codes(4)
+
+  async def body(queue):
+    tasks = [asyncio.create_task(queue.ask(c)) for c in codes[:1]]
+    await _until(lambda: held.started)
+    tasks += [asyncio.create_task(queue.ask(c)) for c in codes[1:]]
+    await _until(lambda: queue.num_waiting == 3)
+    tasks[0].cancel()  # its batch is under way
+    tasks[2].cancel()  # it waits
+    held.go.set()
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+  found = _run(held, body)
+  for i in (0, 2):
+    assert isinstance(found[i], asyncio.CancelledError)
+  for i in (1, 3):
+    np.testing.assert_array_equal(found[i], 2.0 * codes[i])
+  assert [len(g) for g in held.given] == [1, 2]
+
+
+def _short(codes):
+  return codes[:-1] if codes[0, 0] < 0 else _double(codes)
+
+
+def _raising(codes):
+  if codes[0, 0] < 0:
+    raise ZeroDivisionError
+  return _double(codes)
+
+
+@pytest.mark.parametrize(
+  ("run", "error"), [(_raising, ZeroDivisionError), (_short, RuntimeError)]
+)
+def test_what_goes_wrong_fails_its_batch_only(run, error):
+  async def body(queue):
+    bad = await asyncio.gather(
+      *(queue.ask(-1 - c) for c in _codes(3)), return_exceptions=True
+    )
+    return bad, await asyncio.gather(*map(queue.ask, _codes(3)))
+
+  bad, good = _run(run, body)
+  assert [type(one) for one in bad] == [error] * 3
+  np.testing.assert_array_equal(good, 2.0 * _codes(3))
+
+
+def test_a_code_of_another_length_fails_its_batch_only():
+  async def body(queue):
+    bad = await asyncio.gather(
+      queue.ask(np.zeros(3)), queue.ask(np.zeros(2)), return_exceptions=True
+    )
+    return bad, await queue.ask(_codes(1)[0])
+
+  bad, good = _run(_double, body)
+  assert all(isinstance(one, ValueError) for one in bad)
+  np.testing.assert_array_equal(good, [0.0, 2.0, 4.0])
