@@ -9,8 +9,8 @@ MAKEFLAGS += --no-print-directory
 bin := $(VENV)/bin
 pip := $(bin)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo reproduce test test-deploy test-slow lint docs clean \
-  web test-web _test-deploy
+.PHONY: help demo demo-phone reproduce test test-deploy test-slow lint docs \
+  clean web test-web _demo-phone _test-deploy
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # two installs into one environment disturb each other
 
@@ -18,6 +18,7 @@ help:
 	@echo "make demo        train, attack and report on real data ($(WORKDIR))"
 	@echo "make reproduce   every study of the paper; DATA=<folder with lfw/ and"
 	@echo "                 sisfall/>, QUICK=1 for the main one in short"
+	@echo "make demo-phone  train on drawn faces, export, serve; then open /demo"
 	@echo "make test        run the tests but for the slow ones"
 	@echo "make test-deploy run those of the extra 'deploy', in $(VENV)-deploy"
 	@echo "make test-slow   run the slow tests"
@@ -31,6 +32,21 @@ demo: $(VENV)/.core
 	@$(bin)/python launch/run.py \
 	  --config=configs/spar_activity.py$(VARIANT) --workdir=$(WORKDIR)
 	@echo "The report: $(WORKDIR)/report/index.html"
+
+# Drawn faces: the numbers say nothing about people. Ctrl-C ends the service.
+demo-phone:
+	@$(MAKE) VENV=$(VENV)-deploy _demo-phone
+
+PHONE ?= runs/phone
+PORT ?= 8000
+_demo-phone: $(VENV)/.deploy
+	@$(bin)/python launch/run.py \
+	  --config=configs/synthetic_faces.py$(or $(VARIANT),:small) \
+	  --workdir=$(PHONE)
+	@test -d $(PHONE)/bundle || $(bin)/python launch/export.py \
+	  --workdir=$(PHONE) --out=$(PHONE)/bundle --demo
+	@echo "Open http://127.0.0.1:$(PORT)/demo in a browser."
+	@$(bin)/python launch/serve.py --bundle=$(PHONE)/bundle --port=$(PORT)
 
 # Each study goes on where it was stopped, and is skipped when it is done; one
 # that fails does not keep the others from running.
@@ -148,8 +164,8 @@ test-web: $(packages)
 ifeq ($(CHROMIUM),)
 	@echo "Not run: the page in a browser (no Chromium found; CHROMIUM=...)."
 else
-	@$(MAKE) $(VENV)/.deploy
-	@CHROMIUM=$(CHROMIUM) PYTHON=$(abspath $(bin)/python) \
+	@$(MAKE) VENV=$(VENV)-deploy $(VENV)-deploy/.deploy
+	@CHROMIUM=$(CHROMIUM) PYTHON=$(abspath $(VENV)-deploy/bin/python) \
 	  npm --prefix web run --silent test:e2e
 endif
 

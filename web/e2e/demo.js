@@ -110,6 +110,7 @@ function declare(executablePath) {
     const left = await page.textContent("#left");
     assert.equal(left, `${most - 1} of ${most} codes left.`);
     if (SCREENSHOT) {
+      if (graphs) await page.waitForSelector("#cloud:visible");
       await page.screenshot({ path: SCREENSHOT, fullPage: true });
     }
 
@@ -258,7 +259,7 @@ function declare(executablePath) {
     await page.context().close();
   });
 
-  test("what is no picture, and a service that is gone, are said", async (context) => {
+  test("what is no picture, and a lost service, are said", async (context) => {
     const own = await serve(bundle);
     context.after(own.stop);
     const { page } = await visit(browser, own.address);

@@ -45,8 +45,8 @@ async function start() {
   const { values } = own;
   const model = await models.load(half, values.input.shape);
   const database = await ledger.open();
-  // Begun before anything is asked, as what is looked at later makes no request;
-  // not waited for, as they may be large.
+  // Begun before anything is asked, as what is looked at later makes no
+  // request; not waited for, as they may be large.
   const graphs = clouds.load(own).catch((error) => {
     console.error(error); // the page does without
     return [];
