@@ -46,8 +46,8 @@ def get_config(variant: str = "full"):
   if variant == "small":
     c.data.people = 120
     c.train.seeds = 2
-    c.train.base.steps = 400
-    c.train.finetune.steps = 200
+    c.train.base.steps = 150
+    c.train.finetune.steps = 60
   if variant == "tiny":
     c.data.people = 24
     c.data.images_per_person = 8
