@@ -10,7 +10,7 @@ bin := $(VENV)/bin
 pip := $(bin)/python -m pip --disable-pip-version-check install --quiet
 
 .PHONY: help demo demo-phone reproduce test test-deploy test-slow lint docs \
-  clean web test-web _demo-phone _test-deploy
+  clean web test-web install-deploy _demo-phone _test-deploy
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # two installs into one environment disturb each other
 
@@ -102,6 +102,9 @@ test: $(VENV)/.test
 
 # In an environment of its own: the extra holds other packages back, and all
 # else must do without it.
+install-deploy:
+	@$(MAKE) VENV=$(VENV)-deploy $(VENV)-deploy/.test,deploy
+
 test-deploy:
 	@$(MAKE) VENV=$(VENV)-deploy _test-deploy
 

@@ -34,6 +34,12 @@ MIN_GUARANTEE = flags.DEFINE_list(
   None,
   "success that must be proved to be out of reach of whoever has one code",
 )
+MAX_QUERIES = flags.DEFINE_integer(
+  "max_queries",
+  1,
+  "codes of one input that an attacker has, 1 or as many as were audited (10,"
+  " 100); --export lets a device send so many",
+)
 OUT = flags.DEFINE_string("out", "", "folder for the figure of the front")
 EXPORT = flags.DEFINE_string("export", "", "also make the bundle of the choice")
 _ALTERNATIVES = 3
@@ -55,7 +61,9 @@ def main(given: list[str]) -> None:
     MAX_DEVICE_MS.value,
     _by_target("min_guarantee", MIN_GUARANTEE.value),
   )
-  found = planning.options({w: results.read(w) for w in workdirs})
+  found = planning.options(
+    {w: results.read(w) for w in workdirs}, num_queries=MAX_QUERIES.value
+  )
   asked = planning.limits(constraints, list(found[0].leakage))
   made = planning.plan(found, constraints)
   if OUT.value:
@@ -112,9 +120,12 @@ def _show(option, asked) -> None:
   device = (
     "time on the device not measured"
     if math.isnan(option.device_ms)
-    else f"{option.device_ms:.1f} ms on the device"
+    else f"{option.device_ms:.1f} ms for the client half (JAX, where it ran)"
   )
-  print(f"    {option.num_bytes} bytes, {device}")
+  for target in option.row.worst:
+    if target not in option.leakage:
+      print("    beside it:", _tested(option.row.leakage_of(target)))
+  print(f"    {option.num_bytes} bytes and the frame's 14, {device}")
   for limit in asked:
     measured = _test_value(option, limit.name)
     if measured is None:
@@ -181,6 +192,7 @@ def _export(option) -> None:
     option.workdir,
     pathlib.Path(EXPORT.value),
     row=option.row.name,
+    max_queries=MAX_QUERIES.value,
     command=program.command(),
   )
   print(f"bundle {made.id.hex()}: {made.folder}")

@@ -33,13 +33,15 @@ DRAIN_S = flags.DEFINE_integer(
   "drain_s", 30, "seconds that requests under way have after SIGTERM"
 )
 
+_MORE = 512  # connections beside those that wait for an answer
+
 
 def main(_: list[str]) -> None:
   """Serve until told to stop."""
   try:
     import uvicorn
 
-    from hybridpriv.deploy import server
+    from hybridpriv.deploy import prompt, server
   except ModuleNotFoundError as error:
     program.fail(
       f"{error.name} is not installed: pip install 'hybridpriv[deploy]'"
@@ -83,6 +85,10 @@ def main(_: list[str]) -> None:
     ssl_certfile=TLS_CERT.value or None,
     ssl_keyfile=TLS_KEY.value or None,
     timeout_graceful_shutdown=DRAIN_S.value,
+    http=prompt.Prompt,
+    # Longer than what a load balancer keeps a connection for.
+    timeout_keep_alive=75,
+    limit_concurrency=MAX_WAITING.value + _MORE,
   )
 
 

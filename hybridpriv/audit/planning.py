@@ -105,8 +105,14 @@ class Plan(NamedTuple):
   nearest: Option
 
 
-def options(studies: Mapping[pathlib.Path, Results]) -> list[Option]:
+def options(
+  studies: Mapping[pathlib.Path, Results], *, num_queries: int = 1
+) -> list[Option]:
   """List every defence of studies that has all numbers to be judged by.
+
+  Args:
+    studies: by workdir.
+    num_queries: codes that an attacker has.
 
   Raises:
     ValueError: there is none, or the studies ask other questions.
@@ -130,7 +136,7 @@ def options(studies: Mapping[pathlib.Path, Results]) -> list[Option]:
       leaks = {
         t: m
         for t in private
-        if (m := row.leakage_of(t)) and m.validation is not None
+        if (m := _worst(row, t, num_queries)) and m.validation is not None
       }
       if not useful or len(leaks) < len(private):
         continue
@@ -139,11 +145,11 @@ def options(studies: Mapping[pathlib.Path, Results]) -> list[Option]:
           workdir,
           row,
           sum(float(m.validation or 0) for m in useful) / len(useful),
-          {t: float(m.validation or 0) for t, m in leaks.items()},
+          {t: _on_validation(row, m, num_queries) for t, m in leaks.items()},
           (useful, leaks),
           row.num_bytes,
           float(cost.get("time_ms", math.nan)),
-          _proved(row, leaks),
+          _proved(row, leaks, num_queries),
         )
       )
   if not found:
@@ -154,10 +160,37 @@ def options(studies: Mapping[pathlib.Path, Results]) -> list[Option]:
   return found
 
 
-def _proved(row: Row, leaks: Mapping[str, Measurement]) -> dict[str, float]:
-  """Read what is proved for one code off a row's guarantees."""
+def _worst(row: Row, target: str, num_queries: int) -> Measurement | None:
+  """Find the worst attack with so many codes of one input, or fewer."""
+  worst = row.leakage_of(target)
+  if worst is None or num_queries == 1:
+    return worst
+  able = [
+    m
+    for m in row.leakage
+    if (m.target, m.metric) == (target, worst.metric)
+    and 1 < m.num_queries <= num_queries
+    and m.validation is not None
+    and "queries" not in m.extra  # those are of several inputs
+  ]
+  return max([worst, *able], key=lambda m: m.validation or 0.0)
+
+
+def _on_validation(row: Row, m: Measurement, num_queries: int) -> float:
+  """Read a leakage; NaN where so many codes of a noisy row were not tried."""
+  tried = {other.num_queries for other in row.leakage}
+  is_noisy = any(s["name"].startswith("noise.") for s in row.privatizer)
+  if is_noisy and num_queries not in tried:
+    return math.nan
+  return float(m.validation or 0)
+
+
+def _proved(
+  row: Row, leaks: Mapping[str, Measurement], num_queries: int
+) -> dict[str, float]:
+  """Read what is proved for so many codes off a row's guarantees."""
   for one in row.guarantees:
-    if one["num_queries"] == 1:
+    if one["num_queries"] == num_queries:
       return {
         target: one["leakage"][target][m.metric]
         for target, m in leaks.items()
@@ -222,6 +255,7 @@ def plan(found: Sequence[Option], constraints: Constraints) -> Plan:
 
   def order(option: Option) -> tuple[float, ...]:
     first = option.leakage[targets[0]]
+    first = math.inf if math.isnan(first) else first  # nobody tried
     if thrifty:
       return (first, option.num_bytes, -option.utility)
     return (-option.utility, option.num_bytes, first)
@@ -256,7 +290,8 @@ def front(found: Sequence[Option]) -> list[Option]:
   """
   target = next(iter(found[0].leakage))
   kept: list[Option] = []
-  for option in sorted(found, key=lambda o: (o.leakage[target], -o.utility)):
+  known = [o for o in found if not math.isnan(o.leakage[target])]
+  for option in sorted(known, key=lambda o: (o.leakage[target], -o.utility)):
     if not kept or option.utility > kept[-1].utility:
       kept.append(option)
   return kept

@@ -1,6 +1,5 @@
 """The folder that ships: both halves, a manifest, a client."""
 
-import importlib.metadata
 import json
 import pathlib
 import shutil
@@ -32,7 +31,12 @@ _SOURCES = (
     )
   ),
 )
-_NEEDS = ("numpy", "onnxruntime", "opendp", "pillow")
+_NEEDS = (
+  "numpy>=2.0,<3",
+  "onnxruntime>=1.20,<2",
+  "opendp>=0.12,<1",
+  "pillow>=11,<14",
+)
 
 
 def write(
@@ -103,9 +107,8 @@ def check(out: pathlib.Path) -> None:
 def _client() -> dict[str, bytes]:
   """Gather the program of the device."""
   root = pathlib.Path(hybridpriv.__file__).parent
-  needs = [f"{p}=={importlib.metadata.version(p)}" for p in _NEEDS]
   return {
     **{f"lib/hybridpriv/{s}": (root / s).read_bytes() for s in _SOURCES},
     "client.py": (root / "deploy/client/start.py").read_bytes(),
-    "requirements.txt": ("\n".join(needs) + "\n").encode(),
+    "requirements.txt": ("\n".join(_NEEDS) + "\n").encode(),
   }

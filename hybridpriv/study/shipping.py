@@ -4,7 +4,7 @@ import dataclasses
 import json
 import pathlib
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -91,22 +91,53 @@ def run(
       files = _write(setup, client, cloud, pathlib.Path(scratch), int8)
       judged = _judge(setup, chosen, client, files, say)
       graphs = demonstrating.make(setup, chosen, say) if demo else []
-      for entry, graph in zip(
-        shown := demonstrating.describe(graphs), graphs, strict=True
-      ):
-        path = pathlib.Path(scratch) / f"{graph.name}.demo.onnx"
-        export.to_onnx(graph.half, path, demonstrating.OUTPUTS)
-        files[entry["file"]] = path
+      files |= _write_demo(graphs, pathlib.Path(scratch))
+      budget = _budget(setup, chosen, max_queries)
+      say(_last(budget))
       return bundle.write(
         out,
         files,
         {
           **_describe(setup, chosen, usual),
-          "budget": _budget(setup, chosen, max_queries),
-          "demo": shown,
+          "budget": budget,
+          "demo": demonstrating.describe(graphs),
           "export": {**judged, "command": command, **workdir.environment()},
         },
       )
+
+
+def _write_demo(
+  graphs: Sequence[demonstrating.Graph], scratch: pathlib.Path
+) -> dict[str, bytes | pathlib.Path]:
+  """Write the attackers that the page shows.
+
+  Raises:
+    ValueError: there is no room for them.
+  """
+  files: dict[str, bytes | pathlib.Path] = {}
+  for graph in graphs:
+    path = scratch / f"{graph.name}.demo.onnx"
+    try:
+      export.to_onnx(graph.half, path, demonstrating.OUTPUTS)
+    except OSError as error:
+      raise ValueError(f"{path.name} cannot be written ({error})") from error
+    files[graph.file] = path
+  return files
+
+
+def _last(budget: Mapping[str, Any]) -> str:
+  """Say what is proved once a device has spent its budget."""
+  last = budget["table"][-1]
+  lines = [
+    f"{target} (of {round(1 / b['blind'])} equally likely) at most"
+    f" {100 * b['success']:.1f} %"
+    for target, b in last["success"].items()
+  ]
+  return (
+    f"proved when a device has sent all {last['num_queries']} codes:"
+    f" {', '.join(lines)}; epsilon {last['epsilon']:.1f};"
+    " --max_queries allows fewer"
+  )
 
 
 def _codes(client: export.Half, setup: Setup, index: np.ndarray) -> np.ndarray:
@@ -173,6 +204,8 @@ def _judge(
     "jax": {"utility": _utility(setup, chosen, index, codes)},
   }
   say(f"JAX: utility {100 * found['jax']['utility']:.1f} %, without noise")
+  noisy = _noisy(setup, chosen)
+  say(f"as it is sent, with noise: {100 * noisy:.1f} %, the study's validation")
   for name in ("client.onnx", "client.int8.onnx"):
     path = files.get(name)
     if not isinstance(path, pathlib.Path):
@@ -242,6 +275,12 @@ def _utility(
   return float(np.mean(scores))
 
 
+def _noisy(setup: Setup, chosen: halves.Chosen) -> float:
+  """Read what its answers are worth on task-validation, the noise on."""
+  row = fitting.read_rows(setup)[chosen.row.name]
+  return float(row["by_system"][chosen.seed])  # those of the first fold lead
+
+
 def _describe(
   setup: Setup, chosen: halves.Chosen, usual: np.ndarray
 ) -> dict[str, Any]:
@@ -267,6 +306,7 @@ def _describe(
       "framing": f"{data.name}: {framing}" if framing else data.name,
     },
     "answers": {d: list(data.classes[d]) for d in setup.roles.desired},
+    "utility": {"validation": _noisy(setup, chosen)},
     "code": {
       "k": usual.shape[1],
       "bits": knobs["bits"],
@@ -279,7 +319,10 @@ def _describe(
       "law": chosen.proved.law,
       "unit": "one input",
       "case": "worst case over inputs and attackers",
-      "assumes": "the device clips, and its noise is secret and fresh",
+      "assumes": (
+        "the device clips, and its noise is secret and fresh; that an input was"
+        " sent before is seen"
+      ),
     },
   }
 

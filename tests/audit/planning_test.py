@@ -1,3 +1,4 @@
+import dataclasses
 import math
 import pathlib
 
@@ -139,6 +140,35 @@ def test_what_was_not_measured_or_proved_keeps_no_constraint():
   assert made.chosen is None and not made.relaxed
   unproved = planning.options({HERE: _study(ROWS[:1])})
   assert _plan(unproved, min_guarantee={"": 1.0}).chosen is None
+
+
+def test_of_many_codes_proof_and_leakage_are_those_of_as_many():
+  row = _row("noisy", 0.9, 0.2, proved=0.6)
+  often = dataclasses.replace(
+    _measured("who", 0.35), num_queries=10, attack="likelihood.bayes"
+  )
+  row = dataclasses.replace(
+    row,
+    privatizer=({"name": "noise.discrete"},),
+    leakage=(*row.leakage, often),
+  )
+  plain = _row("plain", 0.95, 0.5)  # without noise many tell what one tells
+  (one, _), (ten, same), (hundred, _) = (
+    planning.options({HERE: _study([row, plain])}, num_queries=n)
+    for n in (1, 10, 100)
+  )
+  assert (one.leakage["who"], one.proved["who"]) == (0.2, 0.6)
+  assert (ten.leakage["who"], ten.proved["who"]) == (0.35, 1.0)
+  assert same.leakage["who"] == 0.5
+  # What nobody tried keeps no constraint.
+  assert math.isnan(hundred.leakage["who"]) and not hundred.proved
+  made = planning.plan([hundred], planning.Constraints({"": 1.0}))
+  assert made.chosen is None
+  # Least leak is not what nobody looked for.
+  known = hundred._replace(leakage={"who": 0.9})
+  thrifty = planning.Constraints(min_utility=0.5)
+  assert planning.plan([hundred, known], thrifty).chosen is known
+  assert planning.front([hundred, known]) == [known]
 
 
 def test_only_the_guarantee_of_one_code_counts(found):

@@ -14,6 +14,8 @@ from hybridpriv.study import (
   shipping,
 )
 
+pytest.importorskip("jax2onnx")  # where bundles are made, and only there
+
 STRONG = "simple/certified sigma=12"
 
 
@@ -106,7 +108,6 @@ def test_the_graph_for_what_is_sent_takes_codes_as_they_are_sent(setup, graphs):
 
 def test_they_become_files_with_both_outputs(graphs, tmp_path):
   onnxruntime = pytest.importorskip("onnxruntime")
-  pytest.importorskip("jax2onnx")
   for graph in graphs:
     path = tmp_path / f"{graph.name}.onnx"
     export.to_onnx(graph.half, path, demonstrating.OUTPUTS)

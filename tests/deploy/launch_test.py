@@ -232,7 +232,7 @@ def test_another_bundle_than_the_service_has_sends_nothing(
 ):
   copy = shutil.copytree(shipped[0], tmp_path / "copy")
   values = json.loads((copy / "manifest.json").read_text())
-  values["code"]["sigma"] = 0.1
+  values["code"]["high"][0] += 1
   (copy / "manifest.json").write_text(json.dumps(values))
   flags = (photo, "--server", f"http://127.0.0.1:{service[0]}", "--ledger")
   flags += (tmp_path / "ledger", "--token_file", service[2])

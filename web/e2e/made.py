@@ -168,6 +168,7 @@ def _bundle(
           "low": [-1.0] * _K,
           "high": [1.0] * _K,
         },
+        "utility": {"validation": 0.5},
         "guarantee": {
           "law": "discrete gaussian",
           "unit": "one input",

@@ -101,6 +101,7 @@ async function ask(own, model, graphs, database) {
       ? "This is unlike what the network was trained on" +
           ` (${values.input.framing}): the answer may be wrong.`
       : "",
+    values.utility.validation,
   );
   view.sent({ ...paid, code, noisy, fileBytes, fileName });
   view.find("answer-title").focus();

@@ -10,6 +10,7 @@ const PARTS = {
   answers: [],
   code: ["k", "bits", "radius", "sigma", "low", "high"],
   guarantee: ["assumes"],
+  utility: ["validation"],
   budget: ["cost", "max_queries", "table"],
   files: [],
 };
@@ -23,6 +24,7 @@ const PARTS = {
  *   answers: Record<string, string[]>,
  *   code: {k: number, bits: number, radius: number, sigma: number,
  *     low: number[], high: number[]},
+ *   utility: {validation: number},
  *   guarantee: {law: string, unit: string, case: string, assumes: string},
  *   budget: {cost: number, max_queries: number, table: Proved[]},
  *   demo?: Demo[],
@@ -71,6 +73,15 @@ export async function read(bytes) {
   });
   if (lacking.length) {
     throw new Unfit(`The manifest lacks ${lacking.join(", ")}.`);
+  }
+  const { code, budget } = values;
+  const cost = (code.radius / code.sigma) ** 2;
+  // What a code costs is a matter of its noise, not of who wrote the file.
+  if (!(Math.abs(budget.cost / cost - 1) <= 1e-6)) {
+    throw new Unfit(
+      `A code with noise of ${code.sigma} about a radius of ${code.radius}` +
+        ` does not cost ${budget.cost}.`,
+    );
   }
   return { values, id: (await digest(bytes)).slice(0, 4) };
 }

@@ -50,11 +50,12 @@ export function ready(values, id, numBytes) {
 }
 
 /**
- * @param {Record<string, Record<string, number>>} answers probability of each
- *   class, by label
+ * @param {Record<string, Record<string, number>>} answers score of each class,
+ *   by label
  * @param {string} warning "" for none
+ * @param {number} utility what such answers are worth
  */
-export function answer(answers, warning) {
+export function answer(answers, warning, utility) {
   const place = find("answers");
   place.replaceChildren();
   for (const [label, classes] of Object.entries(answers)) {
@@ -72,6 +73,10 @@ export function answer(answers, warning) {
     place.append(title, measure(rows));
   }
   say(find("unusual"), warning);
+  // A softmax is surer than it is right where there is much noise.
+  find("worth").textContent =
+    `Such answers are right ${Math.round(100 * utility)} % of the time` +
+    " (balanced, people of validation, this noise).";
   show("answer");
 }
 
@@ -149,7 +154,8 @@ export function budget(values, spent) {
     const percent = (/** @type {number} */ x) => `${(100 * x).toFixed(1)} %`;
     for (const [target, bound] of Object.entries(known.success)) {
       lines.push(
-        `Whoever has all codes so far guesses ${target} with at most` +
+        `Whoever has all codes of this browser guesses ${target}, of` +
+          ` ${Math.round(1 / bound.blind)} equally likely, with at most` +
           ` ${percent(bound.success)} (blind: ${percent(bound.blind)}).`,
       );
     }

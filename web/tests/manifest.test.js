@@ -17,10 +17,11 @@ function made(changes = {}) {
       k: 3,
       bits: 8,
       radius: 5,
-      sigma: 12,
+      sigma: 5 / Math.sqrt(0.1),
       low: [-2, -2, -2],
       high: [3, 3, 3],
     },
+    utility: { validation: 0.7 },
     guarantee: { assumes: "the device clips" },
     budget: {
       cost: 0.1,
@@ -53,6 +54,11 @@ for (const [name, content, message] of /** @type {const} */ ([
     "parts missing",
     bytes(made({ code: { k: 1 } })),
     /code\.bits, code\.radius/,
+  ],
+  [
+    "a price that is not that of the noise",
+    bytes(made({ budget: { cost: 0.01, max_queries: 3, table: [] } })),
+    /does not cost 0.01/,
   ],
   ["a part that is a list of nothing", bytes(made({ files: 3 })), /files/],
 ])) {

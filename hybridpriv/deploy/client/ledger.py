@@ -7,9 +7,10 @@ The rules:
 
 - A row is written, and is durable, before its frame is handed out.  Whatever
   dies in between, a query was paid for and not made, never the other way round.
-- An input that was sent before gets its old frame again: sent twice it tells no
-  more.  Sameness is by a keyed hash of the decoded, resized input, never of the
-  code before the noise, and the key never leaves the file.
+- An input that was sent before gets its old frame again, which tells no more of
+  it; that it is the same is seen.  Sameness is by a keyed hash of the decoded,
+  resized input, never of the code before the noise, and the key never leaves
+  the file.
 - Noise is drawn while the file is locked, once for each row.
 
 Who deletes the file or puts an older copy in its place starts a new budget; no
@@ -92,7 +93,11 @@ def charge(
   if not 0 < cost < float("inf"):
     raise ValueError(f"cost={cost}; expected a number above 0")
   with _locked(path) as connection:
-    (secret,) = connection.execute("SELECT secret FROM device").fetchone()
+    (secret,) = connection.execute("SELECT secret FROM device").fetchone() or (
+      None,
+    )
+    if secret is None:
+      raise _broken(path, sqlite3.DataError("its key is gone"))
     own = hmac.digest(secret, content, hashlib.sha256)
     spent = _spent(connection)
     row = connection.execute(
@@ -159,5 +164,5 @@ def _locked(path: pathlib.Path) -> Iterator[sqlite3.Connection]:
 def _broken(path: pathlib.Path, error: Exception) -> Broken:
   return Broken(
     f"the ledger {path} cannot be used ({error}), so nothing was sent; free"
-    " some space, close what holds it, or put a copy back"
+    " some space, or close what holds it"
   )

@@ -12,11 +12,14 @@ import argparse
 import os
 import pathlib
 import sys
+import urllib.parse
+from collections.abc import Sequence
 
 from hybridpriv.deploy.client import inputs, ledger, manifest, sending
 
 _LEDGER = pathlib.Path("~/.local/state/hybridpriv/ledger")
 _TOKEN = "HYBRIDPRIV_TOKEN"
+_SQUEEZED = 0.05  # of the ratio of its sides
 
 
 def main(bundle: pathlib.Path, argv: list[str] | None = None) -> int:
@@ -29,7 +32,7 @@ def main(bundle: pathlib.Path, argv: list[str] | None = None) -> int:
   given = _parser().parse_args(argv)
   try:
     return _run(bundle, given)
-  except (ValueError, RuntimeError) as error:
+  except (ValueError, RuntimeError, OSError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 1
   except KeyboardInterrupt:
@@ -100,8 +103,11 @@ def _run(bundle: pathlib.Path, given: argparse.Namespace) -> int:
   if not given.server:
     raise ValueError("--server is missing: give the address of the service")
   server, token = given.server.rstrip("/"), _token(given.token_file)
+  _check_secrecy(server, token)
   array = inputs.read(given.input, own.values["input"], box=given.box)
   size = given.input.stat().st_size
+  if given.box is not None:
+    _check_box(given.box, own.values["input"]["shape"])
   sending.check_server(own, server, token=token)
   prepared = sending.prepare(own, sending.model(own, int8=given.int8), array)
   if prepared.is_unusual:
@@ -114,10 +120,26 @@ def _run(bundle: pathlib.Path, given: argparse.Namespace) -> int:
   answers = sending.ask(own, server, paid.frame, token=token)
   for line in sending.best(answers):
     print(line)
+  worth = own.values["utility"]["validation"]
+  print(
+    f"such answers are right {100 * worth:.0f} % of the time (balanced, people"
+    " of validation, this noise)"
+  )
   again = "" if paid.is_new else ", the same as before"
   print(f"sent {len(paid.frame)} bytes{again}; the file has {size:,}")
   print(_budget(own, paid.spent, limit))
   return 0
+
+
+def _check_secrecy(server: str, token: str) -> None:
+  """Refuse to show a token to everybody between here and the service."""
+  parts = urllib.parse.urlsplit(server)
+  near = parts.hostname in ("localhost", "127.0.0.1", "::1")
+  if token and parts.scheme == "http" and not near:
+    raise ValueError(
+      f"--server={server} is not encrypted, and would show the token to"
+      " everybody in between: use https"
+    )
 
 
 def _token(path: pathlib.Path | None) -> str:
@@ -131,6 +153,17 @@ def _token(path: pathlib.Path | None) -> str:
   return token
 
 
+def _check_box(box: Sequence[float], shape: Sequence[int]) -> None:
+  """Warn of a box that is squeezed to the shape that the network takes."""
+  _, _, wide, high = box
+  if abs(wide * shape[0] / (high * shape[1]) - 1) > _SQUEEZED:
+    print(
+      f"warning: the box of {wide:g} x {high:g} is squeezed to"
+      f" {shape[1]} x {shape[0]}: the answer may be wrong",
+      file=sys.stderr,
+    )
+
+
 def _budget(own: manifest.Manifest, spent: float, limit: float) -> str:
   """Say what is left, and what is proved of all that has left so far."""
   cost = own.values["budget"]["cost"]
@@ -141,9 +174,11 @@ def _budget(own: manifest.Manifest, spent: float, limit: float) -> str:
     if known is None:
       return f"{lines[0]}; of so many, nothing is proved here"
     for target, bound in known["success"].items():
+      num = round(1 / bound["blind"])
       lines.append(
-        f"  whoever has all codes so far guesses {target} with at most"
-        f" {100 * bound['success']:.1f} % (blind: {100 * bound['blind']:.1f} %)"
+        f"  whoever has all codes of this ledger guesses {target}, of {num}"
+        f" equally likely, with at most {100 * bound['success']:.1f} %"
+        f" (blind: {100 * bound['blind']:.1f} %)"
       )
     lines.append(
       f"  epsilon {known['epsilon']:.2f} at delta {known['delta']:g};"

@@ -16,6 +16,7 @@ _PARTS = {
   "input": ("kind", "shape", "dtype", "framing"),
   "answers": (),
   "code": ("k", "bits", "radius", "sigma", "low", "high"),
+  "utility": ("validation",),
   "guarantee": ("assumes",),
   "budget": ("cost", "max_queries", "table"),
   "files": (),
@@ -78,7 +79,24 @@ def read(folder: pathlib.Path) -> Manifest:
     raise ValueError(
       f"{path} lacks {', '.join(lacking)}: copy the bundle again"
     )
+  _check_cost(path, values)
   return Manifest(folder, content, values)
+
+
+def _check_cost(path: pathlib.Path, values: Mapping[str, Any]) -> None:
+  """Refuse a price that is not that of the noise: (C / sigma)^2."""
+  code, budget = values["code"], values["budget"]
+  try:
+    cost = (code["radius"] / code["sigma"]) ** 2
+    is_right = math.isclose(budget["cost"], cost, rel_tol=1e-6)
+  except (TypeError, ZeroDivisionError, OverflowError):
+    is_right = False
+  if not is_right:
+    raise ValueError(
+      f"{path}: a code with noise of {code['sigma']!r} about a radius of"
+      f" {code['radius']!r} does not cost {budget['cost']!r}: copy the bundle"
+      " again"
+    )
 
 
 def file(manifest: Manifest, name: str) -> pathlib.Path:

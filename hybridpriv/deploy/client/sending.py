@@ -64,9 +64,15 @@ def load(path: pathlib.Path) -> Model:
   """Load a client half from its ONNX file."""
   import onnxruntime  # takes a second to load
 
-  session = onnxruntime.InferenceSession(
-    str(path), providers=["CPUExecutionProvider"]
-  )
+  try:
+    session = onnxruntime.InferenceSession(
+      str(path), providers=["CPUExecutionProvider"]
+    )
+  except Exception as error:  # it has a type for each of many faults
+    raise ValueError(
+      f"{path} cannot be run here ({str(error).splitlines()[0]}): update"
+      " onnxruntime, see requirements.txt"
+    ) from error
   (given,) = session.get_inputs()
 
   def run(inputs: np.ndarray) -> np.ndarray:

@@ -54,12 +54,38 @@ def test_a_photo_becomes_a_frame_and_an_answer(run, photo, service, own):
   assert out.splitlines() == [
     "beard: yes (75 %)",
     "age: young (50 %)",
+    "such answers are right 72 % of the time (balanced, people of validation,"
+    " this noise)",
     f"sent 17 bytes; the file has {size}",
     "budget: 2 codes left",
-    "  whoever has all codes so far guesses person with at most 40.0 %"
-    " (blind: 25.0 %)",
+    "  whoever has all codes of this ledger guesses person, of 4 equally"
+    " likely, with at most 40.0 % (blind: 25.0 %)",
     "  epsilon 1.50 at delta 1e-05; the device clips",
   ]
+
+
+@pytest.mark.parametrize(
+  ("server", "is_refused"),
+  [
+    ("http://example.org", True),
+    ("http://[::1]:1", False),
+    ("http://localhost:1", False),
+    ("https://127.0.0.1:1", False),
+  ],
+)
+def test_a_token_is_not_shown_to_everybody_in_between(
+  run, photo, server, is_refused, monkeypatch
+):
+  monkeypatch.setenv("HYBRIDPRIV_TOKEN", "a-token-of-some-length")
+  status, _, err = run(photo, "--server", server)
+  assert status == 1  # nobody answers
+  assert ("use https" in err) == is_refused
+
+
+def test_a_box_of_another_shape_brings_a_warning(run, photo, service):
+  for box, warns in (("0,0,8,4", True), ("0,0,4,4", False)):
+    _, _, err = run(photo, "--server", service.url, f"--box={box}")
+    assert ("is squeezed to 8 x 8" in err) == warns
 
 
 def test_a_slash_at_the_end_of_the_address_changes_nothing(run, photo, service):

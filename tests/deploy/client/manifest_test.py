@@ -45,6 +45,14 @@ def test_the_id_is_the_first_bytes_of_the_hash(bundle):
     ({"wire": None}, "wire None"),
     ({"code": {"k": 1}}, "lacks code.bits, code.radius"),
     ({"budget": []}, "lacks budget, budget.cost"),
+    (
+      {"budget": {"cost": 0.2, "max_queries": 3, "table": []}},
+      "noise of 48.0 about a radius of 24.0 does not cost 0.2",
+    ),
+    (
+      {"budget": {"cost": None, "max_queries": 3, "table": []}},
+      "does not cost None",
+    ),
   ],
 )
 def test_a_manifest_of_another_kind_is_refused(bundle, changes, message):
