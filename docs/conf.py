@@ -19,7 +19,13 @@ myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3  # links such as overview.md#workdir
 
 # Of extras that the pages are built without.
-autodoc_mock_imports = ["fastapi", "opendp", "prometheus_client"]
+autodoc_mock_imports = [
+  "fastapi",
+  "opendp",
+  "prometheus_client",
+  "starlette",
+  "uvicorn",
+]
 
 default_role = "code"  # single backticks, as the docstrings have them
 autodoc_member_order = "bysource"

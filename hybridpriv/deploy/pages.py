@@ -4,6 +4,8 @@ The page is built from web/ (`make web`) and is part of this package.  It is let
 do nothing but talk to the server that it came from.
 """
 
+from __future__ import annotations
+
 import functools
 import gzip
 import pathlib

@@ -4,6 +4,8 @@ It keeps nothing of what it is sent and logs no payload.  Many of them may stand
 behind a load balancer: they share nothing.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import logging

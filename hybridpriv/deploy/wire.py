@@ -3,6 +3,7 @@
 docs/wire.md specifies it, tests/deploy/wire_vectors.json has examples that
 every implementation must pass.  All numbers are big-endian:
 
+```text
   offset  bytes  what
        0      2  magic, "hp"
        2      1  version, 1
@@ -11,6 +12,7 @@ every implementation must pass.  All numbers are big-endian:
        8      2  k, the number of values, 1 or more
       10    k w  the values, two's complement, w = bits / 8 bytes each
   10+k w      4  CRC-32 of all that is before (as in zlib)
+```
 
 A decoder accepts these bytes and nothing more.
 """

@@ -118,6 +118,7 @@ def test_a_code_beyond_the_bits_is_saturated(own):
 
 
 def test_a_frame_has_the_law_of_the_noise_about_the_code(own):
+  own.values["code"]["sigma"] = 12.0  # of what nothing is saturated
   prepared = sending.Prepared(np.asarray([20, -3, 0]), False)
   drawn = np.stack(
     [

@@ -90,7 +90,7 @@ def _differ(content):
   return [
     content + b" ",
     content[:-1],
-    content.replace(b"12.0", b"12.1"),
+    content.replace(b"48.0", b"48.1"),
     b"",
     b"{}",
   ]
