@@ -27,7 +27,8 @@ import numpy as np
 
 # Images in a batch. What is described, or exported for one image at a time,
 # stays a convolution.
-FEW, MANY = 8, 128  # at 64 points were seen to be no faster
+FEW: int = 8
+MANY: int = 128  # at 64 points were seen to be no faster
 _SIDE = 4
 
 _B = np.array(
