@@ -7,7 +7,8 @@ size that needs no download.  Its numbers say nothing about people.
 Command: python launch/run.py --config=configs/synthetic_faces.py:small
   --workdir=runs/synthetic
 
-Measured: PHONEMEASURED
+Measured: `small` trains in under three minutes on two CPU cores; its audit has
+not been run to its end there.
 """
 
 from configs import default, lfw_certified
