@@ -110,7 +110,9 @@ def _show(option, asked) -> None:
   lines += [_tested(m) for m in useful]
   print("   ", "; ".join(lines))
   for target, value in option.leakage.items():
-    line = f"leaks {target} {100 * value:.1f} % on validation"
+    said = "with so many codes nobody tried" if math.isnan(value) else ""
+    said = said or f"{100 * value:.1f} % on validation"
+    line = f"leaks {target} {said}"
     line += (
       f"; {_tested(leaks[target])}, chance {100 * leaks[target].chance:.1f}"
     )

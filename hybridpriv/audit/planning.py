@@ -178,7 +178,11 @@ def _worst(row: Row, target: str, num_queries: int) -> Measurement | None:
 
 def _on_validation(row: Row, m: Measurement, num_queries: int) -> float:
   """Read a leakage; NaN where so many codes of a noisy row were not tried."""
-  tried = {other.num_queries for other in row.leakage}
+  tried = {
+    other.num_queries
+    for other in row.leakage
+    if other.target == m.target and "queries" not in other.extra
+  }
   is_noisy = any(s["name"].startswith("noise.") for s in row.privatizer)
   if is_noisy and num_queries not in tried:
     return math.nan

@@ -160,6 +160,14 @@ def test_of_many_codes_proof_and_leakage_are_those_of_as_many():
   assert (one.leakage["who"], one.proved["who"]) == (0.2, 0.6)
   assert (ten.leakage["who"], ten.proved["who"]) == (0.35, 1.0)
   assert same.leakage["who"] == 0.5
+  # Codes of several inputs, and tries at another label, are no such try.
+  for other in (
+    dataclasses.replace(often, num_queries=100, extra={"queries": "inputs"}),
+    dataclasses.replace(often, num_queries=100, target="sex"),
+  ):
+    more = dataclasses.replace(row, leakage=(*row.leakage, other))
+    found = planning.options({HERE: _study([more])}, num_queries=100)
+    assert math.isnan(found[0].leakage["who"])
   # What nobody tried keeps no constraint.
   assert math.isnan(hundred.leakage["who"]) and not hundred.proved
   made = planning.plan([hundred], planning.Constraints({"": 1.0}))
