@@ -21,7 +21,9 @@ MAX_QUERIES = flags.DEFINE_integer(
   "max_queries", 100, "codes that a device may send before it refuses"
 )
 INT8 = flags.DEFINE_bool("int8", True, "also export the client half in int8")
-
+TFLITE = flags.DEFINE_bool(
+  "tflite", False, "also export it for LiteRT; needs the extra `tflite`"
+)
 DEMO = flags.DEFINE_bool(
   "demo", False, "also train attackers that the page /demo shows at work"
 )
@@ -38,6 +40,7 @@ def main(_: list[str]) -> None:
     seed=SEED.value,
     max_queries=MAX_QUERIES.value,
     int8=INT8.value,
+    tflite=TFLITE.value,
     demo=DEMO.value,
     command=program.command(),
   )

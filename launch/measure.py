@@ -147,6 +147,12 @@ def row(what: str, against: str, unit: str, pairs: np.ndarray) -> Row:
   )
 
 
+def skipped(what: str, against: str, why: str) -> Row:
+  """Make a row of what could not be measured."""
+  none = dict.fromkeys(("ours", "reference", "ratio", "low", "high"))
+  return Row(what, against, "", **none, rounds=0, compile_s=None, skipped=why)
+
+
 def _timed(side: Side, bar: Any) -> float:
   """Run one side; give the seconds of the whole work."""
   start = time.perf_counter()
@@ -204,7 +210,8 @@ def lines(found: Mapping[str, Any]) -> str:
   machine, said = found["machine"], []
   for row in found["rows"]:
     said.append(row["what"])
-    said.append(f"  ours       {row['ours']:10.4g} {row['unit']}")
+    if row["ours"] is not None:
+      said.append(f"  ours       {row['ours']:10.4g} {row['unit']}")
     if row["compile_s"] is not None:
       said.append(f"  compiling  {row['compile_s']:10.4g} s, before and once")
     if row["skipped"]:

@@ -1,4 +1,4 @@
-"""Halves of a network as files that other programs run: StableHLO and ONNX."""
+"""Halves of a network as files of other programs: StableHLO, ONNX, LiteRT."""
 
 import io
 import pathlib
@@ -149,7 +149,41 @@ def to_int8(
   )
 
 
-def _missing(error: ModuleNotFoundError) -> ValueError:
+def to_tflite(half: Half, path: pathlib.Path, *, int8: bool = False) -> None:
+  """Write a half for LiteRT, of one input at a time.
+
+  In int8 weights are stored so, by channel, and layers find the range of what
+  they are given as they run: nothing is calibrated, and what has no weights
+  (clipping, grid) stays in float32.
+
+  Args:
+    half: what to write.
+    path: of the file.
+    int8: whether weights are in 8 bits.
+
+  Raises:
+    ValueError: the extra `tflite` is not installed.
+  """
+  try:
+    import tensorflow as tf
+    from jax.experimental import jax2tf
+  except ModuleNotFoundError as error:
+    raise _missing(error, "tflite") from error
+  given = tf.TensorSpec((1, *half.shape), tf.as_dtype(half.dtype), name=INPUT)
+  graph = tf.function(
+    jax2tf.convert(lambda x: half.function(half.parameters, x)),
+    input_signature=[given],
+    autograph=False,
+  )
+  converter = tf.lite.TFLiteConverter.from_concrete_functions(
+    [graph.get_concrete_function()], graph
+  )
+  if int8:
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+  path.write_bytes(converter.convert())
+
+
+def _missing(error: ModuleNotFoundError, extra: str = "deploy") -> ValueError:
   return ValueError(
-    f"{error.name} is not installed: pip install 'hybridpriv[deploy]'"
+    f"{error.name} is not installed: pip install 'hybridpriv[{extra}]'"
   )

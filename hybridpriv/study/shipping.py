@@ -55,6 +55,7 @@ def run(
   seed: int = 0,
   max_queries: int = 100,
   int8: bool = True,
+  tflite: bool = False,
   demo: bool = False,
   command: str = "",
   say: Callable[[str], None] = print,
@@ -68,6 +69,7 @@ def run(
     seed: which of the trained networks.
     max_queries: codes that a device may send before it refuses.
     int8: also write the client half in int8.
+    tflite: also write it for LiteRT.
     demo: also train attackers, and write them for the page to show.
     command: what was typed.
     say: told what was measured.
@@ -88,7 +90,7 @@ def run(
     client, cloud = halves.make(setup, chosen)
     usual = _codes(client, setup, _spread(setup.folds[0].train, _RANGED))
     with tempfile.TemporaryDirectory() as scratch:
-      files = _write(setup, client, cloud, pathlib.Path(scratch), int8)
+      files = _write(setup, client, cloud, pathlib.Path(scratch), int8, tflite)
       judged = _judge(setup, chosen, client, files, say)
       graphs = demonstrating.make(setup, chosen, say) if demo else []
       files |= _write_demo(graphs, pathlib.Path(scratch))
@@ -159,6 +161,7 @@ def _write(
   cloud: export.Half,
   scratch: pathlib.Path,
   int8: bool,
+  tflite: bool,
 ) -> dict[str, bytes | pathlib.Path]:
   """Write all forms of both halves.
 
@@ -169,14 +172,21 @@ def _write(
   for name, half in (("client", client), ("cloud", cloud)):
     files[f"{name}.stablehlo"] = export.to_stablehlo(half)
     files[f"{name}.npz"] = export.pack(half.parameters)
-  path, small = scratch / "client.onnx", scratch / "client.int8.onnx"
-  files[path.name] = path
   samples = setup.data.inputs[_spread(setup.folds[0].train, _CALIBRATED)]
+
+  def fresh(name: str) -> pathlib.Path:
+    files[name] = path = scratch / name
+    return path
+
   try:
-    export.to_onnx(client, path)
+    export.to_onnx(client, fresh("client.onnx"))
     if int8:
-      files[small.name] = small
-      export.to_int8(path, samples, small)
+      small = fresh("client.int8.onnx")
+      export.to_int8(scratch / "client.onnx", samples, small)
+    if tflite:
+      export.to_tflite(client, fresh("client.tflite"))
+    if tflite and int8:
+      export.to_tflite(client, fresh("client.int8.tflite"), int8=True)
   except OSError as error:
     raise ValueError(
       f"the halves could not be written to {scratch} ({error}): free some"
@@ -206,8 +216,7 @@ def _judge(
   say(f"JAX: utility {100 * found['jax']['utility']:.1f} %, without noise")
   noisy = _noisy(setup, chosen)
   say(f"as it is sent, with noise: {100 * noisy:.1f} %, the study's validation")
-  for name in ("client.onnx", "client.int8.onnx"):
-    path = files.get(name)
+  for name, path in files.items():
     if not isinstance(path, pathlib.Path):
       continue
     run = sending.load(path)
@@ -227,7 +236,7 @@ def _judge(
       f" {judged['most_steps']:g} steps at most;"
       f" {judged['num_bytes'] / 1e6:.1f} MB"
     )
-    exact = name == "client.onnx"
+    exact = "int8" not in name
     if cost > MOST_COST or (
       exact
       and (

@@ -14,7 +14,7 @@ from the base network of the study.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -145,7 +145,7 @@ def _one(
   attack: str,
   q: int,
 ) -> engine.Outcome:
-  """Train at every rate until validation stalls, keep the best, score it.
+  """Train at several rates until validation stalls, keep the best, score it.
 
   One half of the validation samples chooses rate and look; what the attacker is
   worth beside other attacks is measured on the other half: the best of many
@@ -194,18 +194,18 @@ def _one(
     )
     return float(right @ np.asarray(weight))
 
-  found = []
-  for rate in options["learning_rate"]:
+  def looks(rate: float) -> Iterator[tuple[float, int, Any]]:
     state = _start(setup, seed, spec, root, problem.fold, trained_with, rate)
-    looks = (
-      (score(values, f"look {rate} {step}", halves[0]), step, values)
-      for step, values in _train(
-        setup, spec, chain, state, problem, inputs, own[problems.TRAIN], root
-      )
-    )
-    best = best_until_stalled(looks, options["patience"])
-    found.append((best[0], rate, *best[1:]))
-  _, rate, step, values = max(found, key=lambda one: one[0])
+    for step, values in _train(
+      setup, spec, chain, state, problem, inputs, own[problems.TRAIN], root
+    ):
+      yield score(values, f"look {rate} {step}", halves[0]), step, values
+
+  rate, (_, step, values) = best_of_race(
+    {rate: looks(rate) for rate in options["learning_rate"]},
+    patience=options["patience"],
+    num=_effective(truth[halves[0]], problem.num_classes),
+  )
   scores = logits(values, problems.TEST, "test")
   asked = jnp.asarray(label[problems.TEST])
   drawn = [
@@ -222,21 +222,55 @@ def _one(
   )
 
 
-def best_until_stalled(
-  looks: Iterable[tuple[float, int, Any]], patience: int
-) -> tuple[float, int, Any]:
-  """Give the best of (score, ...), asking for no more once it has stalled.
+def _effective(truth: np.ndarray, num_classes: int) -> float:
+  """Count samples as a balanced mean over them does: rare ones weigh more."""
+  weight = attack_lib.class_weights(
+    jnp.asarray(truth), jnp.ones(len(truth)), num_classes
+  )
+  return float(jnp.sum(weight) ** 2 / jnp.sum(weight**2))
+
+
+def best_of_race(
+  runs: Mapping[float, Iterable[tuple[float, int, Any]]],
+  *,
+  patience: int,
+  num: float,
+) -> tuple[float, tuple[float, int, Any]]:
+  """Let trainings take turns; give the best of their looks (score, ...).
+
+  A training ends when it has stalled, or when after `patience` looks its best
+  is behind the best of all by more than two standard errors of a difference
+  between two shares of `num` samples: more time goes to who may still win.
 
   Args:
-    looks: what training found at each look; the first of equals is kept.
-    patience: looks in a row without a better one, after which it has.
+    runs: what each training finds at each look, by its rate.
+    patience: looks in a row without a better one, after which it has stalled.
+    num: of the samples that scores are shares of.
+
+  Returns:
+    Rate and look; the first of equals.
   """
-  looks = iter(looks)
-  best, waited = next(looks), 0
-  while waited < patience and (look := next(looks, None)) is not None:
-    waited = 0 if look[0] > best[0] else waited + 1
-    best = best if waited else look
-  return best
+  going = {name: iter(looks) for name, looks in runs.items()}
+  best: dict[float, tuple[float, int, Any]] = {}
+  waited = dict.fromkeys(going, 0)
+  turn = 0
+  while going:
+    turn += 1
+    for name in list(going):
+      look = next(going[name], None)
+      if look is None:
+        del going[name]
+      elif name not in best or look[0] > best[name][0]:
+        best[name], waited[name] = look, 0
+      else:
+        waited[name] += 1
+    leader = max(look[0] for look in best.values())
+    behind = 2 * np.sqrt(2 * leader * (1 - leader) / num)
+    for name in list(going):
+      is_slow = turn >= patience and best[name][0] < leader - behind
+      if waited[name] >= patience or is_slow:
+        del going[name]
+  return max(best.items(), key=lambda one: one[1][0])
 
 
 def _spec(

@@ -1,20 +1,24 @@
 """What the device pays, by cut: the client half against the whole network.
 
-For every cut: bytes of the file, seconds to load it and the memory it takes in
-a process of its own, the time of one sample, on one thread and on all, by JAX
-and by ONNX Runtime in float32 and int8; and the bytes that are sent against
+For every cut: parameters and operations, bytes of the file, seconds to load it
+and the memory it takes, the time of one sample, on one thread and on all, by
+JAX, ONNX Runtime and LiteRT, in float32 and int8, each in fresh processes that
+take turns with those of the whole network; and the bytes that are sent against
 those of the picture.  Weights are drawn: nothing here depends on them.  The
-published VGG-16 is also held against PyTorch.  Needs the extra `deploy`.
+published VGG-16 is also held against PyTorch.  Needs the extra `deploy`, and
+`tflite` for LiteRT.
 """
 
 import functools
+import importlib.util
 import io
+import itertools
 import json
 import pathlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -22,11 +26,14 @@ import jax.numpy as jnp
 import measure
 import numpy as np
 from PIL import Image
+from references import device_half
 
 from hybridpriv.deploy import export, wire
 from hybridpriv.networks import dlib, sensor, staged, vgg
 
 _ROUNDS, _PROCESSES = 15, 5
+_WHOLE = "the whole network on the device"
+_THREADS = {"": 0, ", one thread": 1}
 _CALIBRATED = 8
 _OPERATORS = ("Conv", "Gemm", "MatMul")  # of the whole network, too
 _VALUES = 8  # of a code of one byte each, as the paper keeps behind conv5_1
@@ -72,16 +79,18 @@ MODELS = (
 )
 
 
-class Form(NamedTuple):
-  """A half in one form, ready to run.
+class Files(NamedTuple):
+  """What stands for a network, or half of one, in every form.
 
   Attributes:
-    run: one sample.
-    path: its file, None where it has none.
+    paths: files, by name of the form.
+    params: parameters.
+    macs: multiply-accumulates for a sample.
   """
 
-  run: Callable[[], Any]
-  path: pathlib.Path | None
+  paths: dict[str, pathlib.Path]
+  params: int
+  macs: int
 
 
 def run(quick: bool) -> list[measure.Row]:
@@ -92,44 +101,55 @@ def run(quick: bool) -> list[measure.Row]:
   """
   rows: list[measure.Row] = []
   for model in MODELS[2:] if quick else MODELS:
-    with tempfile.TemporaryDirectory() as scratch:
-      rows += _model(model, pathlib.Path(scratch), 1 if quick else 3)
-  if not quick:
-    rows += _torch()
+    rows += measured(model, *((1, 2) if quick else (3, _PROCESSES)))
+  return rows + ([] if quick else _torch())
+
+
+def measured(model: Model, num_cuts: int, rounds: int) -> list[measure.Row]:
+  """Measure one network.
+
+  Args:
+    model: the network.
+    num_cuts: at how many of its cuts.
+    rounds: fresh processes of each form.
+  """
+  cuts = model.cuts[:num_cuts]
+  (*_, last) = model.network.stage_names()
+  rows: list[measure.Row] = []
+  with tempfile.TemporaryDirectory() as scratch:
+    parts = {
+      upto: _write(model, upto, pathlib.Path(scratch)) for upto in (*cuts, last)
+    }
+    for cut in cuts:
+      rows += _sizes(f"{model.name} to {cut}", parts[cut], parts[last])
+      rows.append(_sent(model, cut))
+    for form, (said, threads) in itertools.product(
+      parts[last].paths, _THREADS.items()
+    ):
+      found = _asked(
+        [parts[u].paths[form] for u in parts], model, threads, rounds
+      )
+      for number, cut in enumerate(cuts):
+        what = f"{model.name} to {cut}, {form}{said}"
+        rows += _rows(what, found[:, [number, -1]], not threads)
+  if not has_tflite():
+    what = f"{model.name}, LiteRT"
+    why = "tensorflow is not installed: pip install 'hybridpriv[tflite]'"
+    rows.append(measure.skipped(what, _WHOLE, why))
   return rows
 
 
-def _model(
-  model: Model, scratch: pathlib.Path, num_cuts: int
-) -> list[measure.Row]:
-  """Measure one network at its cuts."""
+def has_tflite() -> bool:
+  """Tell whether the extra `tflite` is there, without loading it."""
+  return importlib.util.find_spec("tensorflow") is not None
+
+
+def _write(model: Model, upto: str, scratch: pathlib.Path) -> Files:
+  """Write a half in every form that is measured."""
   x = jnp.zeros((1, *model.shape))
   variables = jax.jit(functools.partial(model.network.init, train=False))(
     jax.random.key(0), x
   )
-  rows: list[measure.Row] = []
-  last = model.network.stage_names()[-1]
-  whole = dict(_forms(model, variables, last, scratch))
-  for cut in model.cuts[:num_cuts]:
-    own = dict(_forms(model, variables, cut, scratch))
-    for name, form in own.items():
-      what = f"{model.name} to {cut}, {name}"
-      rows += measure.compare(
-        f"{what}: a sample",
-        measure.Side("", form.run),
-        [measure.Side("the whole network on the device", whole[name].run)],
-        rounds=_ROUNDS,
-      )
-      if form.path is not None and "one thread" not in name:
-        rows += _files(what, form.path, whole[name].path)
-    rows.append(_sent(model, cut))
-  return rows
-
-
-def _forms(
-  model: Model, variables: Any, upto: str, scratch: pathlib.Path
-) -> Iterator[tuple[str, Form]]:
-  """Make a half in every form that is measured."""
   client, _ = staged.split_variables(variables, model.network, upto)
 
   def run(given: Any, x: jax.Array) -> jax.Array:
@@ -138,61 +158,83 @@ def _forms(
   half = export.Half(run, client, model.shape, jnp.float32)
   rng = np.random.default_rng(0)
   samples = rng.normal(size=(_CALIBRATED, *model.shape)).astype(np.float32)
-  compiled = jax.jit(run).lower(client, samples[:1]).compile()
-  given = jax.device_put((client, samples[:1]))
-  yield "JAX", Form(lambda: jax.block_until_ready(compiled(*given)), None)
-  path = scratch / f"{upto}.onnx"
-  small = scratch / f"{upto}.int8.onnx"
-  export.to_onnx(half, path)
-  export.to_int8(path, samples, small, operators=_OPERATORS)
-  for name, file in (("ONNX float32", path), ("ONNX int8", small)):
-    for threads, said in ((0, ""), (1, ", one thread")):
-      yield f"{name}{said}", Form(_session(file, threads, samples[:1]), file)
-
-
-def _session(
-  path: pathlib.Path, threads: int, sample: np.ndarray
-) -> Callable[[], Any]:
-  import onnxruntime
-
-  options = onnxruntime.SessionOptions()
-  options.intra_op_num_threads = threads
-  session = onnxruntime.InferenceSession(
-    str(path), options, providers=["CPUExecutionProvider"]
+  own = scratch / upto
+  own.mkdir()
+  paths = {
+    "JAX": own / "half.stablehlo",
+    "ONNX float32": own / "half.onnx",
+    "ONNX int8": own / "half.int8.onnx",
+  }
+  paths["JAX"].write_bytes(export.to_stablehlo(half))
+  (own / "half.npz").write_bytes(export.pack(half.parameters))
+  export.to_onnx(half, paths["ONNX float32"])
+  export.to_int8(
+    paths["ONNX float32"], samples, paths["ONNX int8"], operators=_OPERATORS
   )
-  return lambda: session.run(None, {export.INPUT: sample})
+  if has_tflite():
+    for form, int8 in (("LiteRT float32", False), ("LiteRT int8", True)):
+      paths[form] = own / f"half.{form[7:]}.tflite"
+      export.to_tflite(half, paths[form], int8=int8)
+  table = staged.describe(model.network, model.shape)
+  end = [stage.name for stage in table].index(upto) + 1
+  return Files(
+    paths,
+    sum(stage.num_params for stage in table[:end]),
+    sum(stage.macs for stage in table[:end]),
+  )
 
 
-def _files(
-  what: str, path: pathlib.Path, whole: pathlib.Path | None
-) -> list[measure.Row]:
-  """Compare sizes, and what fresh processes say of loading."""
-  assert whole is not None  # a half in this form has a file, and so has this
-  worker = pathlib.Path(__file__).parents[1] / "references" / "onnx_device.py"
+def _sizes(what: str, own: Files, whole: Files) -> list[measure.Row]:
+  """Compare what needs no running."""
 
-  def ask(file: pathlib.Path) -> dict[str, float]:
+  def row(name: str, unit: str, ours: float, other: float) -> measure.Row:
+    pair = np.array([[ours, other]], float)
+    return measure.row(f"{what}{name}", _WHOLE, unit, pair)
+
+  rows = [
+    row(": parameters", "", own.params, whole.params),
+    row(": multiply-accumulates", "", own.macs, whole.macs),
+  ]
+  for form, path in own.paths.items():
+    sizes = [_num_bytes(p) / 1e6 for p in (path, whole.paths[form])]
+    rows.append(row(f", {form}: file", "MB", *sizes))
+  return rows
+
+
+def _num_bytes(path: pathlib.Path) -> int:
+  """Add up a file and, of JAX, the parameters beside it."""
+  beside = path.with_suffix(".npz")
+  more = beside.stat().st_size if path.suffix == ".stablehlo" else 0
+  return path.stat().st_size + more
+
+
+def _asked(
+  paths: Sequence[pathlib.Path], model: Model, threads: int, rounds: int
+) -> np.ndarray:
+  """Ask fresh processes, in turn: load_s, MiB, sample_s [rounds, files, 3]."""
+  worker = pathlib.Path(__file__).parents[1] / "references" / "device_half.py"
+  shape = ",".join(map(str, model.shape))
+  found = np.zeros((rounds, len(paths), 3))
+  for r, i in np.ndindex(rounds, len(paths)):
     done = subprocess.run(
-      [sys.executable, str(worker), str(file)],
+      [sys.executable, str(worker), str(paths[i]), str(threads), shape],
       check=True,
       capture_output=True,
       text=True,
     )
-    return json.loads(done.stdout)
-
-  pairs = [(ask(path), ask(whole)) for _ in range(_PROCESSES)]
-  rows = []
-  for name, unit, scale in (
-    ("load_s", "s", 1.0),
-    ("peak_bytes", "MiB", 2.0**-20),
-  ):
-    times = np.array([[a[name], b[name]] for a, b in pairs]) * scale
-    text = "loading" if name == "load_s" else "memory"
-    rows.append(measure.row(f"{what}: {text}", _AGAINST, unit, times))
-  sizes = np.array([[path.stat().st_size, whole.stat().st_size]]) / 1e6
-  return [*rows, measure.row(f"{what}: file", _AGAINST, "MB", sizes)]
+    said = json.loads(done.stdout.splitlines()[-1])
+    found[r, i] = said["load_s"], said["peak_bytes"] / 2**20, said["sample_s"]
+  return found
 
 
-_AGAINST = "the whole network on the device"
+def _rows(what: str, pairs: np.ndarray, all_threads: bool) -> list[measure.Row]:
+  """Make rows of [rounds, 2, 3]; loading and memory once, on all threads."""
+  kinds = (("loading", "s"), ("memory", "MiB"), ("a sample", "s"))
+  return [
+    measure.row(f"{what}: {kind}", _WHOLE, unit, pairs[..., i])
+    for i, (kind, unit) in enumerate(kinds)
+    if all_threads or kind == "a sample"
+  ]
 
 
 def _sent(model: Model, cut: str) -> measure.Row:
@@ -235,13 +277,11 @@ def _torch() -> list[measure.Row]:
   else:
     other = measure.Side("PyTorch float32", torch_vgg.client(model.shape[0]))
   with tempfile.TemporaryDirectory() as scratch:
-    variables = model.network.init(
-      jax.random.key(0), jnp.zeros((1, *model.shape)), train=False
-    )
-    forms = dict(_forms(model, variables, cut, pathlib.Path(scratch)))
+    path = _write(model, cut, pathlib.Path(scratch)).paths["ONNX int8"]
+    load = device_half.onnx()
     return measure.compare(
       f"{what}: a sample",
-      measure.Side("", forms["ONNX int8"].run),
+      measure.Side("", load(str(path), 0, model.shape)),
       [other],
       rounds=_ROUNDS,
     )

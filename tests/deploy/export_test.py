@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hybridpriv.deploy import export
+from hybridpriv.deploy.client import sending
 
 PLATFORMS = {"cpu", "cuda", "tpu"}
 
@@ -165,3 +166,55 @@ def test_without_the_extra_the_error_says_what_to_install(
   monkeypatch.setitem(sys.modules, "onnxruntime", None)
   with pytest.raises(ValueError, match="onnxruntime is not installed"):
     export.to_int8(tmp_path / "a", _inputs(1), tmp_path / "b")
+
+
+@pytest.fixture(scope="module")
+def wide():
+  """A half whose weights are enough for a converter to care."""
+  keys = jax.random.split(jax.random.key(1), 2)
+  parameters = {
+    "conv": 0.1 * jax.random.normal(keys[0], (3, 3, 3, 128)),
+    "components": jax.random.normal(keys[1], (4, 128)),
+  }
+
+  def function(given, x):
+    x = jax.lax.conv_general_dilated(
+      x.astype(jnp.float32) / 255 - 0.5,
+      given["conv"],
+      (2, 2),
+      "SAME",
+      dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    x = jax.nn.relu(x).mean((1, 2)) @ given["components"].T
+    norm = jnp.linalg.norm(x, axis=-1, keepdims=True)
+    return jnp.trunc(40 * x / jnp.maximum(norm, 1))
+
+  return export.Half(function, parameters, (12, 12, 3), np.uint8)
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_litert_does_what_jax_does(wide, tmp_path, int8):
+  for name in ("tensorflow", "ai_edge_litert"):
+    pytest.importorskip(name, reason="the extra `tflite` is not installed")
+  path = tmp_path / "half.tflite"
+  export.to_tflite(wide, path, int8=int8)
+  run, x = sending.load(path), _inputs(40)
+  found = np.concatenate([run(one[None]) for one in x])
+  expected = np.asarray(wide.function(wide.parameters, x))
+  assert found.shape == (40, 4) and len(np.unique(expected)) > 20
+  # Clipping and grid are in float32 in both: what the guarantee rests on.
+  np.testing.assert_array_equal(found, np.trunc(found))
+  assert np.linalg.norm(found, axis=1).max() <= 40
+  off = np.abs(found - expected)
+  assert off.max() <= (4 if int8 else 1)
+  assert int8 or np.mean(off > 0) <= 0.02
+  num = 4 * sum(leaf.size for leaf in jax.tree.leaves(wide.parameters))
+  assert (path.stat().st_size < num) == int8
+
+
+def test_without_the_extra_of_litert_the_error_says_what_to_install(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setitem(sys.modules, "tensorflow", None)
+  with pytest.raises(ValueError, match=r"pip install 'hybridpriv\[tflite\]'"):
+    export.to_tflite(_half(), tmp_path / "half.tflite")

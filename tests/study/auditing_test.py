@@ -77,20 +77,44 @@ def test_the_adversary_finds_the_person_in_the_undefended_feature(results):
   assert {"accuracy", "rank", "log_rank"} <= set(found)
 
 
-def test_the_adversary_learns_until_it_stalls():
-  asked = []
+def _race(num, **scores):
+  """Run trainings that find these scores; tell what each was asked for."""
+  asked = {name: [] for name in scores}
 
-  def looks(scores):
-    asked.clear()
-    for step, score in enumerate(scores):
-      asked.append(step)
+  def looks(name):
+    for step, score in enumerate(scores[name]):
+      asked[name].append(step)
       yield score, step, f"values {step}"
 
-  # Three looks without a better one: the seventh is not asked for.
-  best = transfer.best_until_stalled(looks([1, 3, 2, 4, 4, 3, 1, 9]), 3)
-  assert best == (4, 3, "values 3") and asked == [0, 1, 2, 3, 4, 5, 6]
-  best = transfer.best_until_stalled(looks([1, 2, 3]), 3)
-  assert best == (3, 2, "values 2") and asked == [0, 1, 2]
+  best = transfer.best_of_race(
+    {name: looks(name) for name in scores}, patience=3, num=num
+  )
+  return best, asked
+
+
+def test_the_adversary_learns_until_it_stalls():
+  # Three looks without a better one: the eighth is not asked for.
+  best, asked = _race(100, a=[0.1, 0.3, 0.2, 0.4, 0.4, 0.3, 0.1, 0.9])
+  assert best == ("a", (0.4, 3, "values 3")) and asked["a"] == [*range(7)]
+  best, asked = _race(100, a=[0.1, 0.2, 0.3])
+  assert best == ("a", (0.3, 2, "values 2")) and asked["a"] == [*range(3)]
+
+
+def test_a_rate_that_is_far_behind_gets_no_more_time():
+  fast = [0.5, 0.6, 0.7, 0.8, 0.8, 0.8, 0.8]
+  slow = [0.1, 0.2, 0.3, 0.4, 0.5, 0.9]
+  best, asked = _race(100, fast=fast, slow=slow)
+  assert best[0] == "fast" and len(asked["fast"]) == 7
+  assert len(asked["slow"]) == 3  # not before the patience is over
+  # Of five samples as much is chance: two errors are 51 points at 0.8.
+  best, asked = _race(5, fast=fast, slow=slow)
+  assert best == ("slow", (0.9, 5, "values 5")) and len(asked["slow"]) == 6
+
+
+def test_rates_that_are_near_run_to_their_end():
+  best, asked = _race(100, a=[0.3, 0.4, 0.5, 0.5], b=[0.3, 0.3, 0.4, 0.6])
+  assert best == ("b", (0.6, 3, "values 3"))
+  assert len(asked["a"]) == len(asked["b"]) == 4
 
 
 def test_the_adversary_learns_nothing_from_shuffled_labels(results):

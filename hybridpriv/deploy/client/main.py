@@ -60,6 +60,13 @@ def _parser() -> argparse.ArgumentParser:
     "--int8", action="store_true", help="the smaller, faster client half"
   )
   parser.add_argument(
+    "--runtime",
+    choices=sorted(sending.RUNTIMES),
+    default="onnx",
+    help="what runs the client half: ONNX Runtime, or LiteRT (tflite) where"
+    " the bundle has its files and ai-edge-litert is installed",
+  )
+  parser.add_argument(
     "--ledger",
     type=pathlib.Path,
     default=_LEDGER,
@@ -109,7 +116,8 @@ def _run(bundle: pathlib.Path, given: argparse.Namespace) -> int:
   if given.box is not None:
     _check_box(given.box, own.values["input"]["shape"])
   sending.check_server(own, server, token=token)
-  prepared = sending.prepare(own, sending.model(own, int8=given.int8), array)
+  client = sending.model(own, int8=given.int8, runtime=given.runtime)
+  prepared = sending.prepare(own, client, array)
   if prepared.is_unusual:
     print(
       "warning: unlike what the network was trained on"

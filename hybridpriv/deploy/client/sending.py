@@ -47,38 +47,74 @@ class Failed(RuntimeError):
   """The service gave no answer; the frame is kept and can be sent again."""
 
 
-def model(own: manifest.Manifest, *, int8: bool = False) -> Model:
+def model(
+  own: manifest.Manifest, *, int8: bool = False, runtime: str = "onnx"
+) -> Model:
   """Load the client half of a bundle.
 
   Args:
     own: the manifest.
     int8: the smaller, faster and less exact one.
+    runtime: a key of `RUNTIMES`.
 
   Raises:
-    ValueError: a file is missing or damaged.
+    ValueError: a file is missing or damaged, or its runtime is not installed.
   """
-  return load(manifest.file(own, "client.int8.onnx" if int8 else "client.onnx"))
+  name = f"client.int8.{runtime}" if int8 else f"client.{runtime}"
+  return load(manifest.file(own, name))
 
 
 def load(path: pathlib.Path) -> Model:
-  """Load a client half from its ONNX file."""
+  """Load a client half; the end of its name tells what runs it.
+
+  Raises:
+    ValueError: it cannot be run here.
+  """
+  package, start = RUNTIMES[path.suffix[1:]]
+  try:
+    return start(str(path))
+  except ModuleNotFoundError as error:
+    raise ValueError(
+      f"{path.name} needs {package}: pip install {package}"
+    ) from error
+  except Exception as error:  # it has a type for each of many faults
+    why, *_ = [*str(error).splitlines(), type(error).__name__]
+    raise ValueError(
+      f"{path} cannot be run here ({why}): update {package}, see"
+      " requirements.txt"
+    ) from error
+
+
+def _onnx(path: str) -> Model:
   import onnxruntime  # takes a second to load
 
-  try:
-    session = onnxruntime.InferenceSession(
-      str(path), providers=["CPUExecutionProvider"]
-    )
-  except Exception as error:  # it has a type for each of many faults
-    raise ValueError(
-      f"{path} cannot be run here ({str(error).splitlines()[0]}): update"
-      " onnxruntime, see requirements.txt"
-    ) from error
+  session = onnxruntime.InferenceSession(
+    path, providers=["CPUExecutionProvider"]
+  )
   (given,) = session.get_inputs()
+  return lambda inputs: session.run(None, {given.name: inputs})[0]
+
+
+def _litert(path: str) -> Model:
+  from ai_edge_litert import interpreter
+
+  graph = interpreter.Interpreter(model_path=path)
+  graph.allocate_tensors()
+  (given,), (found,) = graph.get_input_details(), graph.get_output_details()
 
   def run(inputs: np.ndarray) -> np.ndarray:
-    return session.run(None, {given.name: inputs})[0]
+    graph.set_tensor(given["index"], inputs)
+    graph.invoke()
+    return graph.get_tensor(found["index"])
 
   return run
+
+
+# By the end of a file's name: the package that runs it, and how.
+RUNTIMES: Mapping[str, tuple[str, Callable[[str], Model]]] = {
+  "onnx": ("onnxruntime", _onnx),
+  "tflite": ("ai-edge-litert", _litert),
+}
 
 
 def prepare(
