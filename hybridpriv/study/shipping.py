@@ -24,8 +24,9 @@ _CALIBRATED = 128  # samples of task-train that int8 is calibrated with
 _RANGED = 4096  # samples of task-train whose codes say what is usual
 _JUDGED = 256  # samples of task-validation that exported halves are judged by
 
-# What an export must keep: steps of the grid, share of values, utility.
-MOST_STEPS, MOST_DIFFERENT, MOST_COST = 1, 0.02, 0.01
+# What an export must keep: steps of the grid, share of values, utility, answers
+# that are the same.
+MOST_STEPS, MOST_DIFFERENT, MOST_COST, LEAST_AGREED = 1, 0.02, 0.01, 0.95
 
 
 def read(folder: pathlib.Path) -> Setup:
@@ -209,9 +210,10 @@ def _judge(
   """
   index = _spread(setup.folds[0].validation, _JUDGED)
   codes = _codes(client, setup, index)
+  answers = _answers(setup, chosen, codes)
   found: dict[str, Any] = {
     "judged_on": len(index),
-    "jax": {"utility": _utility(setup, chosen, index, codes)},
+    "jax": {"utility": _utility(setup, index, answers)},
   }
   say(f"JAX: utility {100 * found['jax']['utility']:.1f} %, without noise")
   noisy = _noisy(setup, chosen)
@@ -222,8 +224,10 @@ def _judge(
     run = sending.load(path)
     own = np.concatenate([run(setup.data.inputs[i][None]) for i in index])
     step = np.abs(own - codes)
+    other = _answers(setup, chosen, own)
     judged = {
-      "utility": _utility(setup, chosen, index, own),
+      "utility": _utility(setup, index, other),
+      "agreed": float(np.mean([other[d] == answers[d] for d in answers])),
       "different": float(np.mean(step > 0)),
       "most_steps": float(step.max()),
       "num_bytes": path.stat().st_size,
@@ -232,35 +236,32 @@ def _judge(
     cost = found["jax"]["utility"] - judged["utility"]
     say(
       f"{name}: utility {100 * judged['utility']:.1f} %,"
+      f" {100 * judged['agreed']:.1f} % of answers the same,"
       f" {100 * judged['different']:.1f} % of the values of a code differ, by"
       f" {judged['most_steps']:g} steps at most;"
       f" {judged['num_bytes'] / 1e6:.1f} MB"
     )
     exact = "int8" not in name
-    if cost > MOST_COST or (
-      exact
-      and (
-        judged["most_steps"] > MOST_STEPS
-        or judged["different"] > MOST_DIFFERENT
-      )
+    is_off = (
+      judged["most_steps"] > MOST_STEPS or judged["different"] > MOST_DIFFERENT
+    )
+    if (
+      cost > MOST_COST or judged["agreed"] < LEAST_AGREED or (exact and is_off)
     ):
       raise ValueError(
         f"{name} does not do what the network does: {100 * cost:.1f} points of"
-        f" utility less (allowed: {100 * MOST_COST:g}), values up to"
-        f" {judged['most_steps']:g} steps off"
-        + ("" if exact else "; --noint8 exports without it")
+        f" utility less (allowed: {100 * MOST_COST:g}),"
+        f" {100 * judged['agreed']:.1f} % of answers the same (expected:"
+        f" {100 * LEAST_AGREED:g}), values up to {judged['most_steps']:g} steps"
+        " off" + ("" if exact else "; --noint8 exports without it")
       )
   return found
 
 
-def _utility(
-  setup: Setup, chosen: halves.Chosen, index: np.ndarray, codes: np.ndarray
-) -> float:
-  """Measure what the cloud's answers to codes before the noise are worth.
-
-  Returns:
-    Balanced accuracy, the mean over desired labels.
-  """
+def _answers(
+  setup: Setup, chosen: halves.Chosen, codes: np.ndarray
+) -> dict[str, np.ndarray]:
+  """Give the cloud's answers to codes before the noise, by desired label."""
   chain, law = chosen.row.privatizer, chosen.law
   prefix, suffix = privatizer_lib.split_random(chain)
   _, rest = privatizer_lib.split_state(chain, law)
@@ -275,10 +276,17 @@ def _utility(
     np.asarray(feature),
     key(setup, 0, chosen.seed, "export"),
   )
+  return {d: logits[d][:, 0].argmax(-1) for d in setup.roles.desired}
+
+
+def _utility(
+  setup: Setup, index: np.ndarray, answers: Mapping[str, np.ndarray]
+) -> float:
+  """Return balanced accuracy, the mean over desired labels."""
   scores = []
-  for desired in setup.roles.desired:
+  for desired, answer in answers.items():
     label = setup.data.labels[desired][index]
-    right = logits[desired][:, 0].argmax(-1) == label
+    right = answer == label
     classes = np.unique(label[label >= 0])
     scores.append(np.mean([right[label == c].mean() for c in classes]))
   return float(np.mean(scores))
@@ -299,8 +307,9 @@ def _describe(
   entry = {
     k: v
     for k, v in config["data"].items()
-    if k in ("size", "crop", "rate_hz", "window_s", "scale") and v
+    if k in ("size", "crop", "rate_hz", "window_s") and v
   }
+  shape, scale = data.inputs.shape[1:], config["data"].get("scale")
   framing = ", ".join(f"{k} {v}" for k, v in entry.items())
   return {
     "name": config["name"],
@@ -310,9 +319,10 @@ def _describe(
     "cut": chosen.system.cut,
     "input": {
       "kind": data.kind,
-      "shape": list(data.inputs.shape[1:]),
+      "shape": list(shape),
       "dtype": str(data.inputs.dtype),
       "framing": f"{data.name}: {framing}" if framing else data.name,
+      **({"scale": _by_channel(scale, shape[-1])} if scale else {}),
     },
     "answers": {d: list(data.classes[d]) for d in setup.roles.desired},
     "utility": {"validation": _noisy(setup, chosen)},
@@ -334,6 +344,11 @@ def _describe(
       ),
     },
   }
+
+
+def _by_channel(scale: Any, channels: int) -> list[float]:
+  """Give what the study multiplied each channel of its recordings by."""
+  return np.broadcast_to(np.asarray(scale, float), channels).tolist()
 
 
 def _budget(

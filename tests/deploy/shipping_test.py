@@ -228,8 +228,8 @@ def test_utilities_in_the_manifest_are_those_of_the_halves(
   for name in ("client.onnx", "client.int8.onnx"):
     run = sending.load(bundle / name)
     codes = np.concatenate([run(x[None]) for x in setup.data.inputs[index]])
-    right = np.asarray(cloud(parameters, codes.astype(np.int8))).argmax(-1)
-    right = right == label
+    answer = np.asarray(cloud(parameters, codes.astype(np.int8))).argmax(-1)
+    right = answer == label
     balanced = np.mean([right[label == c].mean() for c in (0, 1)])
     assert found[name]["utility"] == pytest.approx(balanced, abs=1e-6)
     text = f"{name}: utility {100 * balanced:.1f} %"
@@ -249,20 +249,13 @@ def test_utilities_in_the_manifest_are_those_of_the_halves(
   )
 
 
-def test_a_mean_over_labels_is_not_one_over_their_classes(monkeypatch, setup):
+def test_a_mean_over_labels_is_not_one_over_their_classes(setup):
   # Two of two classes are right of one label, and one of four of another.
   labels = {"few": np.asarray([0, 1, 0, 1]), "many": np.arange(4)}
-  logits = {
-    "few": np.eye(2)[[0, 1, 0, 1]][:, None],
-    "many": np.eye(4)[[0, 0, 0, 0]][:, None],
-  }
-  monkeypatch.setattr(fitting, "answer", lambda *_: logits)
+  answers = {"few": np.asarray([0, 1, 0, 1]), "many": np.zeros(4, int)}
   data = type("Data", (), {"labels": labels})
-  roles = setup.roles._replace(desired=("few", "many"))
-  made = setup._replace(data=data, roles=roles)
-  found = shipping._utility(
-    made, halves.choose(setup, "", 0), np.arange(4), np.zeros((4, 4))
-  )
+  made = setup._replace(data=data)
+  found = shipping._utility(made, np.arange(4), answers)
   assert found == pytest.approx((1 + 0.25) / 2)
 
 
@@ -298,6 +291,29 @@ def test_an_int8_half_that_costs_too_much_says_how_to_do_without(
   _fails(pictures, tmp_path, "client.int8.onnx does not .*--noint8 exports")
 
 
+def test_an_int8_half_whose_answers_are_others_is_not_exported(
+  pictures, tmp_path, monkeypatch, exported
+):
+  # As useful as the network, and right about other samples.
+  answers = shipping._answers
+  asked = []
+
+  def turned(*given):
+    asked.append(given)
+    found = answers(*given)
+    turns = {d: np.roll(a, 1) for d, a in found.items()}
+    return turns if len(asked) == 3 else found
+
+  monkeypatch.setattr(shipping, "_answers", turned)
+  monkeypatch.setattr(shipping, "_utility", lambda *_: 0.9)
+  _fails(
+    pictures,
+    tmp_path,
+    "client.int8.onnx does not .* 0.0 points .* answers the same",
+  )
+  assert len(asked) == 3
+
+
 def test_no_room_for_the_graphs_is_one_clear_error(
   pictures, tmp_path, monkeypatch, exported
 ):
@@ -306,6 +322,37 @@ def test_no_room_for_the_graphs_is_one_clear_error(
 
   monkeypatch.setattr(export, "to_onnx", full)
   _fails(pictures, tmp_path, "No space left on device.*free some space")
+
+
+@pytest.mark.parametrize("int8", [True, False])
+def test_litert_is_exported_on_demand_and_judged_as_the_others(
+  pictures, tmp_path, monkeypatch, exported, int8
+):
+  made = []
+
+  def write(half, path, int8=False):
+    made.append(path.name)
+    path.write_bytes(b"a graph")
+
+  exact = sending.load
+  other = {}
+
+  def load(path):
+    if path.suffix == ".onnx":
+      other[path.suffix] = exact(path)
+    return other[".onnx"]
+
+  monkeypatch.setattr(export, "to_tflite", write)
+  monkeypatch.setattr(sending, "load", load)
+  out = tmp_path / "out"
+  own = shipping.run(
+    pictures, out, tflite=True, int8=int8, say=lambda line: None
+  )
+  names = ["client.tflite", *(["client.int8.tflite"] if int8 else [])]
+  assert made == names
+  for name in names:
+    assert (out / name).read_bytes() == b"a graph"
+    assert name in own.values["files"] and name in own.values["export"]
 
 
 def test_a_bundle_that_is_there_is_refused_before_any_work(pictures, bundle):

@@ -103,14 +103,20 @@ export function pixels(picture, box, wanted) {
 }
 
 /**
+ * Of a manifest's `input`: [time steps, channels], and what each channel is
+ * multiplied by, 1 where nothing is said.
+ * @typedef {{shape: number[], scale?: number[]}} Entry
+ */
+
+/**
  * Read a window from CSV: a row for each time step, a column a channel.  A
  * first row that is no numbers names the columns, and is skipped.
  * @param {Blob} file
- * @param {[number, number]} shape time steps, channels
+ * @param {Entry} entry
  * @returns {Promise<Float32Array<ArrayBuffer>>}
  * @throws {Unreadable}
  */
-export async function readWindow(file, shape) {
+export async function readWindow(file, entry) {
   checkSize(file);
   let text;
   try {
@@ -119,16 +125,16 @@ export async function readWindow(file, shape) {
   } catch {
     throw new Unreadable("This is not a readable table: it is no UTF-8 text.");
   }
-  return parseWindow(text, shape);
+  return parseWindow(text, entry);
 }
 
 /**
  * @param {string} text
- * @param {[number, number]} shape time steps, channels
+ * @param {Entry} entry
  * @returns {Float32Array<ArrayBuffer>}
  * @throws {Unreadable}
  */
-export function parseWindow(text, [steps, channels]) {
+export function parseWindow(text, { shape: [steps, channels], scale }) {
   let rows = text
     .split(/\r\n|\r|\n/)
     .filter((line) => line)
@@ -153,7 +159,10 @@ export function parseWindow(text, [steps, channels]) {
             " number.",
         );
       }
-      values[i * channels + j] = Number(cell);
+      // Both in float32, as in training: a product of two is exact before it
+      // is rounded.
+      values[i * channels + j] =
+        Math.fround(Number(cell)) * Math.fround(scale?.[j] ?? 1);
     }),
   );
   return values;

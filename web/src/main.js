@@ -161,7 +161,7 @@ function takeWindows({ input }) {
   view.find("send-help").textContent =
     `${shape[0]} rows of ${shape[1]} columns; ${input.framing}`;
   takeFiles("Choose a window (CSV)", ".csv,text/csv", async (file) => {
-    const window = await inputs.readWindow(file, shape);
+    const window = await inputs.readWindow(file, input);
     choose({ read: () => window, numBytes: file.size, name: "The file" });
     view.find("window").replaceChildren(charts.signal(window, shape));
     view.show("window");

@@ -20,7 +20,8 @@ const PARTS = {
  * @typedef {{
  *   schema: string, wire: number, name: string, synthetic: boolean,
  *   row: string,
- *   input: {kind: string, shape: number[], dtype: string, framing: string},
+ *   input: {kind: string, shape: number[], dtype: string, framing: string,
+ *     scale?: number[]},
  *   answers: Record<string, string[]>,
  *   code: {k: number, bits: number, radius: number, sigma: number,
  *     low: number[], high: number[]},

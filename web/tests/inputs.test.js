@@ -117,8 +117,18 @@ test("a window is read, with and without names of columns", () => {
     "x,y\r\n1,-2.5\r\n0.003,+4\r\n0.5,6.",
     '"x","y"\n"1","-2.5"\n\n0.003, 4 \n0.5,6\n',
   ]) {
-    assert.deepEqual(inputs.parseWindow(text, [3, 2]), expected);
+    assert.deepEqual(inputs.parseWindow(text, { shape: [3, 2] }), expected);
   }
+});
+
+test("a recording is brought to the units of the study, in float32", () => {
+  const entry = { shape: [2, 2], scale: [0.1, -3] };
+  const found = inputs.parseWindow("1.1,2\n3e8,4\n", entry);
+  const factor = Math.fround(0.1);
+  assert.deepEqual(
+    found,
+    Float32Array.from([Math.fround(1.1) * factor, -6, 3e8 * factor, -12]),
+  );
 });
 
 for (const [name, text, message] of [
@@ -133,7 +143,7 @@ for (const [name, text, message] of [
 ]) {
   test(`${name}: no window`, () => {
     assert.throws(
-      () => inputs.parseWindow(/** @type {string} */ (text), [3, 2]),
+      () => inputs.parseWindow(/** @type {string} */ (text), { shape: [3, 2] }),
       (error) =>
         error instanceof inputs.Unreadable &&
         /** @type {RegExp} */ (message).test(error.message),
@@ -143,11 +153,11 @@ for (const [name, text, message] of [
 
 test("a file that is no text, or too large, is said to be so", async () => {
   const blob = new Blob([Uint8Array.of(0xff, 0xfe, 0x00)]);
-  await assert.rejects(inputs.readWindow(blob, [3, 2]), /no UTF-8/);
+  await assert.rejects(inputs.readWindow(blob, { shape: [3, 2] }), /no UTF-8/);
   const large = /** @type {Blob} */ ({ size: 65 * 2 ** 20 });
-  await assert.rejects(inputs.readWindow(large, [3, 2]), /65 MiB/);
+  await assert.rejects(inputs.readWindow(large, { shape: [3, 2] }), /65 MiB/);
   const marked = new Blob(["\ufeff1,2\n3,4\n5,6\n"]);
-  assert.equal((await inputs.readWindow(marked, [3, 2]))[0], 1);
+  assert.equal((await inputs.readWindow(marked, { shape: [3, 2] }))[0], 1);
 });
 
 test("an input is recognised by its type, shape and bytes", () => {

@@ -47,7 +47,7 @@ def read(
       return picture(content, entry["shape"], box=box)
     if box is not None:
       raise ValueError("--box is for photos, and this bundle takes signals")
-    return window(content, entry["shape"])
+    return window(content, entry["shape"], entry.get("scale"))
   except ValueError as error:
     raise ValueError(f"{path}: {error}") from error
 
@@ -88,10 +88,17 @@ def picture(
   return np.asarray(resized)
 
 
-def window(content: bytes, shape: Sequence[int]) -> np.ndarray:
+def window(
+  content: bytes, shape: Sequence[int], scale: Sequence[float] | None = None
+) -> np.ndarray:
   """Read a window from CSV: a row for each time step, a column a channel.
 
   A first row that is no numbers names the columns, and is skipped.
+
+  Args:
+    content: of the file.
+    shape: [time steps, channels].
+    scale: what each channel is multiplied by, None for nothing.
 
   Raises:
     ValueError: it has another shape, or something is no finite number.
@@ -117,7 +124,8 @@ def window(content: bytes, shape: Sequence[int]) -> np.ndarray:
         raise ValueError(
           f"time step {i}, channel {j} is {text!r}; expected a finite number"
         )
-  return np.asarray([[float(v) for v in r] for r in rows], np.float32)
+  values = np.asarray([[float(v) for v in r] for r in rows], np.float32)
+  return values if scale is None else values * np.asarray(scale, np.float32)
 
 
 def _is_number(text: str) -> bool:
