@@ -149,10 +149,14 @@ def app(
       return place
     return request.client.host if request.client else ""
 
-  async def infer(request: fastapi.Request) -> dict[str, Any]:
+  def admit(request: fastapi.Request) -> None:
+    """Take what is asked from the rate of who asks."""
     asking = asker(request)
     if limiter and (late := limiter.wait(asking)):
       raise _Away(429, "rate", "too many requests", _after(late))
+
+  async def infer(request: fastapi.Request) -> dict[str, Any]:
+    admit(request)
     body = await _body(request, most)
     try:
       frame = wire.decode(body, bundle=own.id)
@@ -189,16 +193,18 @@ def app(
 
   def refusal(request: fastapi.Request) -> fastapi.Response | None:
     try:
-      asker(request)
+      admit(request)
     except _Away as error:
       return error.reply()
     return None
 
   @made.get("/v1/manifest")
   async def describe(request: fastapi.Request) -> fastapi.Response:
-    return refusal(request) or fastapi.Response(
-      own.content, media_type="application/json"
-    )
+    try:
+      asker(request)  # before every question: not one of its own
+    except _Away as error:
+      return error.reply()
+    return fastapi.Response(own.content, media_type="application/json")
 
   made.include_router(pages.router(own, refusal))
 

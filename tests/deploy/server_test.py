@@ -194,6 +194,18 @@ def test_without_tokens_an_address_is_an_asker(own):
     assert [served.infer(port, frame)[0] for _ in range(2)] == [200, 429]
 
 
+def test_files_of_the_bundle_count_and_the_manifest_does_not(own):
+  # A client asks for the manifest before every question.
+  with served.service(own, limits=server.Limits(rate=0.001, burst=2)) as port:
+    for _ in range(3):
+      assert served.ask(port, "GET", "/v1/manifest")[0] == 200
+    found = [
+      served.ask(port, "GET", "/v1/bundle/client.onnx")[0] for _ in range(3)
+    ]
+    assert found[2] == 429 and 429 not in found[:2]
+    assert served.infer(port, served.frame(own, [1, 2, 3]))[0] == 429
+
+
 # --- A real bundle.
 
 
