@@ -1,0 +1,88 @@
+import json
+import pathlib
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from tests.deploy import served
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LOAD = ROOT / "launch" / "references" / "load.py"
+
+
+def _load(tmp_path, port, seconds, questions, *more):
+  """Asks with three clients; returns what they saw."""
+  path = tmp_path / "questions.json"
+  path.write_text(json.dumps(questions, default=float))
+  done = subprocess.run(
+    [sys.executable, LOAD, str(port), str(seconds), "3", path, *more],
+    check=True,
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
+  return json.loads(done.stdout)
+
+
+def _questions(own, wrong=()):
+  codes = np.arange(12).reshape(4, 3)
+  return [
+    (
+      served.frame(own, code).hex(),
+      served.expected(code[::-1] if i in wrong else code),
+    )
+    for i, code in enumerate(codes)
+  ]
+
+
+def test_clients_count_what_is_answered_and_how_long_it_takes(own, tmp_path):
+  with served.service(own) as port:
+    found = _load(tmp_path, port, 0.5, _questions(own))
+    seen = served.counts(port)
+  assert seen == {200: found["asked"]} and found["answered"] == found["asked"]
+  assert found["asked"] > 10 and found["wrong"] == found["again"] == 0
+  assert 0 < found["median_s"] <= found["p99_s"] < 0.5
+  assert 0.5 <= found["seconds"] < 5
+
+
+def test_stubborn_clients_see_every_wrong_answer(own, tmp_path):
+  with served.service(own) as port:
+    found = _load(tmp_path, port, 0.5, _questions(own, {1}), "stubborn")
+  # One question of four, which three clients ask in turn.
+  assert 0.15 < found["wrong"] / found["answered"] < 0.35
+
+
+def test_what_is_not_answered_counts_as_asked_and_is_asked_again(own, tmp_path):
+  failing, lock = [], threading.Lock()
+
+  def unsteady(codes):
+    with lock:
+      failing.append(len(codes))
+      if len(failing) % 3 == 0:
+        raise ValueError("now and then")
+    return served.logits(codes)
+
+  with served.service(own, unsteady) as port:
+    found = _load(tmp_path, port, 0.3, _questions(own))
+    assert 0 < found["answered"] < found["asked"]
+    found = _load(tmp_path, port, 1, _questions(own), "stubborn")
+  assert found["answered"] == found["asked"] and found["again"] > 0
+  assert not found["wrong"]
+
+
+@pytest.mark.slow
+def test_a_service_is_as_fast_as_its_stack_allows_and_loses_nothing():
+  sys.path.insert(0, str(ROOT / "launch"))
+  try:
+    from benches import serve
+
+    rows = serve.run(True)
+  finally:
+    sys.path.remove(str(ROOT / "launch"))
+  assert len(rows) == 6 and not any(row.skipped for row in rows)
+  *_, steady = rows
+  assert "killed once" in steady.what
+  assert steady.ours == steady.reference > 100  # asked, and answered rightly
