@@ -3,11 +3,11 @@
 import asyncio
 import concurrent.futures
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-Run = Callable[[np.ndarray], np.ndarray]  # codes [b, k] -> logits [b, n]
+Run = Callable[[np.ndarray], Sequence[Any]]  # codes [b, k] -> b answers
 
 
 class Full(RuntimeError):
@@ -55,7 +55,7 @@ class Batcher:
     """Codes that wait now."""
     return self._queue.qsize()
 
-  async def ask(self, values: np.ndarray) -> np.ndarray:
+  async def ask(self, values: np.ndarray) -> Any:
     """Wait for the answer to a code [k].
 
     Raises:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import fastapi
@@ -57,7 +58,7 @@ class Cloud(NamedTuple):
     sizes: rising.
   """
 
-  run: batcher.Run
+  run: Callable[[np.ndarray], np.ndarray]
   sizes: tuple[int, ...]
 
 
@@ -105,8 +106,9 @@ def app(
     limits: how much it takes on.
   """
   measured = _Measured()
+  classes, name = own.values["answers"], own.id  # a hash, once
   queue = batcher.Batcher(
-    cloud.run,
+    lambda codes: answers(cloud.run(codes), classes),
     sizes=cloud.sizes,
     most_waiting=limits.max_waiting,
     seen=measured.batch.observe,
@@ -159,7 +161,7 @@ def app(
     admit(request)
     body = await _body(request, most)
     try:
-      frame = wire.decode(body, bundle=own.id)
+      frame = wire.decode(body, bundle=name)
     except wire.Refused as error:
       raise _Away(
         _STATUS.get(error.code, 400), error.code, str(error)
@@ -172,10 +174,10 @@ def app(
         f" {code['k']} of {code['bits']}",
       )
     try:
-      logits = await queue.ask(frame.values)
+      found = await queue.ask(frame.values)
     except batcher.Full as error:
       raise _Away(503, "full", str(error), _after(_RETRY_S)) from error
-    return {"answers": answers(logits, own.values["answers"])}
+    return {"answers": found}
 
   @made.post("/v1/infer")
   async def ask(request: fastapi.Request) -> responses.JSONResponse:
@@ -229,15 +231,17 @@ def app(
 
 def answers(
   logits: np.ndarray, classes: Mapping[str, Sequence[str]]
-) -> dict[str, dict[str, float]]:
-  """Turn logits [n] into the probability of each class, by desired label."""
-  found, at = {}, 0
+) -> list[dict[str, dict[str, float]]]:
+  """Turn logits [b, n] into the probability of each class, by desired label."""
+  found: list[dict[str, dict[str, float]]] = [{} for _ in logits]
+  at = 0
   for label, names in classes.items():
-    own = logits[at : at + len(names)].astype(np.float64)
+    own = logits[:, at : at + len(names)].astype(np.float64)
     at += len(names)
-    share = np.exp(own - own.max())
-    share /= share.sum()
-    found[label] = dict(zip(names, share.round(6).tolist(), strict=True))
+    share = np.exp(own - own.max(axis=1, keepdims=True))
+    share /= share.sum(axis=1, keepdims=True)
+    for one, scores in zip(found, share.round(6).tolist(), strict=True):
+      one[label] = dict(zip(names, scores, strict=True))
   return found
 
 
@@ -269,15 +273,12 @@ async def _body(request: fastapi.Request, most: int) -> bytes:
   if int(request.headers.get("content-length", 0)) > most:
     raise long
   body = bytearray()
-
-  async def read() -> None:
-    async for chunk in request.stream():
-      body.extend(chunk)
-      if len(body) > most:
-        raise long
-
   try:
-    await asyncio.wait_for(read(), _BODY_S)
+    async with asyncio.timeout(_BODY_S):
+      async for chunk in request.stream():
+        body.extend(chunk)
+        if len(body) > most:
+          raise long
   except TimeoutError:
     raise _Away(408, "short", "the body did not arrive") from None
   except requests.ClientDisconnect:
@@ -294,6 +295,7 @@ class _Measured:
     self._requests = prometheus_client.Counter(
       "hybridpriv_requests", "Requests by status", ["status"], **own
     )
+    self._by_status = functools.cache(self._requests.labels)
     self._seconds = prometheus_client.Histogram(
       "hybridpriv_request_seconds", "From request to answer", **own
     )
@@ -309,5 +311,5 @@ class _Measured:
 
   def count(self, status: int, seconds: float) -> None:
     """Count a request."""
-    self._requests.labels(str(status)).inc()
+    self._by_status(str(status)).inc()
     self._seconds.observe(seconds)

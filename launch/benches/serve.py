@@ -117,12 +117,10 @@ def _ask(
   """Write questions, and what is answered without a service."""
   rng = np.random.default_rng(0)
   codes = rng.integers(-100, 100, size=(_QUESTIONS, _K))
+  answers = server.answers(cloud.run(codes), own.values["answers"])
   found = [
-    (
-      wire.encode(code, bits=_BITS, bundle=own.id).hex(),
-      server.answers(logits, own.values["answers"]),
-    )
-    for code, logits in zip(codes, cloud.run(codes), strict=True)
+    (wire.encode(code, bits=_BITS, bundle=own.id).hex(), answer)
+    for code, answer in zip(codes, answers, strict=True)
   ]
   path.write_text(json.dumps(found))
 
@@ -296,7 +294,7 @@ def _process(
     finally:
       if process.poll() is None:
         process.send_signal(how)
-      process.communicate()
+      process.wait()
 
 
 def _free_port() -> int:

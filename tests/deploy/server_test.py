@@ -31,8 +31,11 @@ def test_a_frame_gets_the_probability_of_every_class(own):
 
 def test_extreme_logits_are_probabilities():
   classes = {"a": ("x", "y"), "b": ("z",)}
-  found = server.answers(np.float32([3e4, -3e4, -1e30]), classes)
-  assert found == {"a": {"x": 1.0, "y": 0.0}, "b": {"z": 1.0}}
+  logits = np.float32([[3e4, -3e4, -1e30], [0, 0, 3e4]])
+  assert server.answers(logits, classes) == [
+    {"a": {"x": 1.0, "y": 0.0}, "b": {"z": 1.0}},
+    {"a": {"x": 0.5, "y": 0.5}, "b": {"z": 1.0}},
+  ]
 
 
 def test_many_at_once_each_get_their_own_answer(own):
