@@ -163,8 +163,9 @@ def _timed(side: Side, bar: Any) -> float:
 
 
 def _rounded(value: Any) -> float:
-  """Keep four digits."""
-  return float(f"{value:.4g}")
+  """Keep four digits, and whole numbers as they are: they were counted."""
+  value = float(value)
+  return value if value.is_integer() else float(f"{value:.4g}")
 
 
 def report(bench: str, quick: bool, rows: Sequence[Row]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import hmac
 import pathlib
 import re
+import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -79,6 +80,7 @@ class Limiter:
     """
     self._rate, self._burst, self._clock = rate, burst, clock
     self._known: dict[object, tuple[float, float]] = {}
+    self._lock = threading.Lock()  # files are served by threads
 
   def wait(self, asker: object) -> float:
     """Take a request of an asker.
@@ -86,12 +88,13 @@ class Limiter:
     Returns:
       0 if it may be answered, or the seconds until the next one may.
     """
-    now = self._clock()
-    left, last = self._known.pop(asker, (float(self._burst), now))
-    left = min(left + (now - last) * self._rate, float(self._burst))
-    late = 0.0 if left >= 1 else (1 - left) / self._rate
-    # The latest comes last, so that the first one was heard of longest ago.
-    self._known[asker] = (left if late else left - 1, now)
-    if len(self._known) > _MOST_KNOWN:
-      self._known.pop(next(iter(self._known)))
+    with self._lock:
+      now = self._clock()
+      left, last = self._known.pop(asker, (float(self._burst), now))
+      left = min(left + (now - last) * self._rate, float(self._burst))
+      late = 0.0 if left >= 1 else (1 - left) / self._rate
+      # The latest comes last, so that the first one was heard of longest ago.
+      self._known[asker] = (left if late else left - 1, now)
+      if len(self._known) > _MOST_KNOWN:
+        self._known.pop(next(iter(self._known)))
     return late

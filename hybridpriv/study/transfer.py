@@ -195,9 +195,16 @@ def _one(
     return float(right @ np.asarray(weight))
 
   def looks(rate: float) -> Iterator[tuple[float, int, Any]]:
-    state = _start(setup, seed, spec, root, problem.fold, trained_with, rate)
+    # Named nowhere here: the training keeps a copy, and several take turns.
     for step, values in _train(
-      setup, spec, chain, state, problem, inputs, own[problems.TRAIN], root
+      setup,
+      spec,
+      chain,
+      _start(setup, seed, spec, root, problem.fold, trained_with, rate),
+      problem,
+      inputs,
+      own[problems.TRAIN],
+      root,
     ):
       yield score(values, f"look {rate} {step}", halves[0]), step, values
 
@@ -238,9 +245,10 @@ def best_of_race(
 ) -> tuple[float, tuple[float, int, Any]]:
   """Let trainings take turns; give the best of their looks (score, ...).
 
-  A training ends when it has stalled, or when after `patience` looks its best
-  is behind the best of all by more than two standard errors of a difference
-  between two shares of `num` samples: more time goes to who may still win.
+  A training ends when it has stalled. It also ends at a look that is no better,
+  after `patience` looks, where its best is behind the best of all by more than
+  two standard errors of a difference between two shares of `num` samples: more
+  time goes to who may still win.
 
   Args:
     runs: what each training finds at each look, by its rate.
@@ -264,10 +272,12 @@ def best_of_race(
         best[name], waited[name] = look, 0
       else:
         waited[name] += 1
-    leader = max(look[0] for look in best.values())
+    # Weights in float32 may add up to a hair more than 1.
+    leader = min(max(look[0] for look in best.values()), 1.0)
     behind = 2 * np.sqrt(2 * leader * (1 - leader) / num)
     for name in list(going):
-      is_slow = turn >= patience and best[name][0] < leader - behind
+      is_behind = best[name][0] < leader - behind
+      is_slow = turn >= patience and waited[name] > 0 and is_behind
       if waited[name] >= patience or is_slow:
         del going[name]
   return max(best.items(), key=lambda one: one[1][0])

@@ -141,7 +141,8 @@ def measured(model: Model, num_cuts: int, rounds: int) -> list[measure.Row]:
 
 def has_tflite() -> bool:
   """Tell whether the extra `tflite` is there, without loading it."""
-  return importlib.util.find_spec("tensorflow") is not None
+  names = ("tensorflow", "ai_edge_litert")
+  return all(importlib.util.find_spec(name) for name in names)
 
 
 def _write(model: Model, upto: str, scratch: pathlib.Path) -> Files:
@@ -218,10 +219,11 @@ def _asked(
   for r, i in np.ndindex(rounds, len(paths)):
     done = subprocess.run(
       [sys.executable, str(worker), str(paths[i]), str(threads), shape],
-      check=True,
-      capture_output=True,
+      stdout=subprocess.PIPE,
       text=True,
     )
+    if done.returncode:
+      raise RuntimeError(f"{worker.name} failed on {paths[i].name}, see above")
     said = json.loads(done.stdout.splitlines()[-1])
     found[r, i] = said["load_s"], said["peak_bytes"] / 2**20, said["sample_s"]
   return found

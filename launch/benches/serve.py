@@ -203,21 +203,33 @@ def _steadiness(
       _process(_command(port, questions, seconds, "stubborn"))
     )
     time.sleep(seconds / 3)
+    if asking.poll() is not None or not _is_there(port):
+      raise RuntimeError("the service or its clients ended before the kill")
     first.close()
     stack.enter_context(_service(own, _BATCH, port=port))
-    said, _ = asking.communicate()
+    said, _ = asking.communicate(timeout=seconds + 2 * _START_S)
     holding.wait()
   found = json.loads(said)
-  name = f"{what}, {seconds:g} s of load, {_SLOW} slow clients, killed once"
+  if found["refused"]:
+    raise RuntimeError(f"a service that refuses nobody was expected: {found}")
   asked, right = found["asked"], found["answered"] - found["wrong"]
   return [
     measure.row(
-      f"{name}: questions asked ({found['again']} of them again)",
+      f"{what}, {seconds:g} s of load, {_SLOW} slow clients, killed once"
+      f" ({found['again']} questions asked again): questions",
       "answered, and rightly",
       "",
       np.array([[asked, right]], float),
     )
   ]
+
+
+def _is_there(port: int) -> bool:
+  try:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=30):
+      return True
+  except OSError:
+    return False
 
 
 def _command(
@@ -271,15 +283,10 @@ def _started(
   command = [sys.executable, str(_LAUNCH / name), *flags, *own]
   with _process(command, how=how) as process:
     end = time.monotonic() + _START_S
-    while True:
-      try:
-        url = f"http://127.0.0.1:{port}/readyz"
-        with urllib.request.urlopen(url, timeout=5):
-          break
-      except OSError:
-        if process.poll() is not None or time.monotonic() > end:
-          raise RuntimeError(f"{name} did not start") from None
-        time.sleep(0.2)
+    while not _is_there(port):
+      if process.poll() is not None or time.monotonic() > end:
+        raise RuntimeError(f"{name} did not start")
+      time.sleep(0.2)
     yield port
 
 

@@ -34,12 +34,12 @@ def onnx() -> Loader:
 
   def load(path: str, threads: int, shape: Sequence[int]) -> Callable[[], Any]:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or _num_cores()
     session = onnxruntime.InferenceSession(
       path, options, providers=["CPUExecutionProvider"]
     )
     (given,) = session.get_inputs()
-    sample = np.zeros((1, *shape), np.float32)
+    sample = _sample(shape)
     return lambda: session.run(None, {given.name: sample})
 
   return load
@@ -51,12 +51,18 @@ def tflite() -> Loader:
 
   def load(path: str, threads: int, shape: Sequence[int]) -> Callable[[], Any]:
     graph = interpreter.Interpreter(
-      model_path=path, num_threads=threads or os.cpu_count()
+      model_path=path, num_threads=threads or _num_cores()
     )
     graph.allocate_tensors()
-    place = graph.get_input_details()[0]["index"]
-    graph.set_tensor(place, np.zeros((1, *shape), np.float32))
-    return graph.invoke
+    (given,), (found,) = graph.get_input_details(), graph.get_output_details()
+    sample = _sample(shape)
+
+    def run() -> np.ndarray:
+      graph.set_tensor(given["index"], sample)
+      graph.invoke()
+      return graph.get_tensor(found["index"])
+
+    return run
 
   return load
 
@@ -74,11 +80,21 @@ def stablehlo() -> Loader:
     file = pathlib.Path(path)
     run = export.from_stablehlo(file.read_bytes())
     parameters = export.unpack(file.with_suffix(".npz"))
-    given = jax.device_put((parameters, np.zeros((1, *shape), np.float32)))
-    compiled = jax.jit(run).lower(*given).compile()
-    return lambda: jax.block_until_ready(compiled(*given))
+    parameters, sample = jax.device_put(parameters), _sample(shape)
+    compiled = jax.jit(run).lower(parameters, sample).compile()
+    return lambda: np.asarray(compiled(parameters, sample))
 
   return load
+
+
+def _num_cores() -> int:
+  return len(os.sched_getaffinity(0))
+
+
+def _sample(shape: Sequence[int]) -> np.ndarray:
+  """Draw a sample: from zeros all layers would be given zeros."""
+  x = np.random.default_rng(0).normal(size=(1, *shape))
+  return x.astype(np.float32)
 
 
 LOADERS = {".onnx": onnx, ".tflite": tflite, ".stablehlo": stablehlo}

@@ -3,9 +3,10 @@
   python load.py port seconds clients questions.json [stubborn]
 
 The file holds a list of [frame in hexadecimal, answers, null for any].  Every
-fiftieth answer is compared, and with `stubborn` every one; then a question is
-also asked again until it has an answer, over a new connection where one is cut.
-Prints JSON: questions `asked` and `answered`, `wrong` answers, questions asked
+fiftieth answer is compared, and with `stubborn` every one; then a question
+whose connection is refused or cut is also asked again, over a new one, until
+there is an answer.  Prints JSON: questions `asked` and `answered`, `refused`
+ones (another status than 200), `wrong` answers, questions that were asked
 `again`, `seconds`, and those of an answer: `median_s`, `p99_s`.
 """
 
@@ -17,10 +18,12 @@ import sys
 import time
 from typing import Any, NamedTuple
 
+_COUNTED = ("asked", "answered", "refused", "wrong", "again")
 _COMPARED = 50
 _NEAR = 1e-4  # batches of different sizes round differently
 _PAUSE_S = 0.2  # before a service that is not there is asked again
-_PATIENCE_S = 60.0  # for a stubborn client's answer
+_PATIENCE_S = 240.0  # for a stubborn client's answer, over all tries
+_ANSWER_S = 60.0  # for one answer
 
 
 class Found(NamedTuple):
@@ -34,8 +37,13 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
   """Read a response whose head tells its length."""
   head = await reader.readuntil(b"\r\n\r\n")
   fields = head.lower().split(b"\r\n")
-  (length,) = [f for f in fields if f.startswith(b"content-length:")]
-  body = await reader.readexactly(int(length.split(b":")[1]))
+  length = [f for f in fields if f.startswith(b"content-length:")]
+  # Without one it ends where the connection does.
+  body = await (
+    reader.readexactly(int(length[0].split(b":")[1]))
+    if length
+    else reader.read()
+  )
   return int(head[9:12]), body
 
 
@@ -64,6 +72,7 @@ async def client(
     if time.monotonic() >= until:
       break
     frame, expected = questions[turn % len(questions)]
+    tries = 0
     request = (
       f"POST /v1/infer HTTP/1.1\r\nHost: here\r\nContent-Length: {len(frame)}"
       "\r\n\r\n"
@@ -72,16 +81,21 @@ async def client(
     found.counts["asked"] += 1
     last = time.monotonic() + _PATIENCE_S
     while True:
+      tries += 1
       try:
         streams = streams or await asyncio.open_connection("127.0.0.1", port)
         streams[1].write(request)
-        status, body = await _answer(streams[0])
-      except (OSError, asyncio.IncompleteReadError):
-        streams, status, body = None, 0, b""
-      if status == 200 or not is_stubborn or time.monotonic() > last:
+        status, body = await asyncio.wait_for(_answer(streams[0]), _ANSWER_S)
+      except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        status, body = 0, b""
+        if streams:
+          streams[1].close()
+        streams = None
+      if status or not is_stubborn or time.monotonic() > last:
         break
-      found.counts["again"] += 1
       await asyncio.sleep(_PAUSE_S)
+    found.counts["again"] += tries > 1
+    found.counts["refused"] += status not in (0, 200)
     if status == 200:
       found.seconds.append(time.perf_counter() - start)
       found.counts["answered"] += 1
@@ -99,7 +113,7 @@ async def main(
     (bytes.fromhex(frame), answers)
     for frame, answers in json.loads(pathlib.Path(path).read_text())
   ]
-  found = Found([], dict.fromkeys(("asked", "answered", "wrong", "again"), 0))
+  found = Found([], dict.fromkeys(_COUNTED, 0))
   start = time.monotonic()
   until = start + seconds
   await asyncio.gather(

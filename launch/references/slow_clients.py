@@ -20,11 +20,14 @@ async def _client(port: int, until: float, *, is_slow: bool) -> None:
       if not is_slow:
         writer.write(_HEAD)
       for byte in _HEAD:
-        if time.monotonic() > until or reader.at_eof():
-          break
         if is_slow:
           writer.write(bytes([byte]))
-        await asyncio.sleep(1)
+        try:
+          await asyncio.wait_for(reader.read(1024), 1)
+          break  # told to go, or hung up on
+        except TimeoutError:
+          if time.monotonic() > until:
+            break
       writer.close()
     except OSError:
       await asyncio.sleep(1)

@@ -1,3 +1,6 @@
+import sys
+import threading
+
 import pytest
 
 from hybridpriv.deploy import access
@@ -119,3 +122,25 @@ def test_memory_is_bounded_and_the_latest_are_remembered():
     assert limiter.wait(asker) == 0
   assert limiter.wait(19_999) > 0
   assert len(limiter._known) <= 10_000
+
+
+def test_threads_that_ask_at_once_share_one_bucket():
+  limiter = access.Limiter(rate=1e-9, burst=20)
+  admitted, interval = [], sys.getswitchinterval()
+  sys.setswitchinterval(1e-6)
+  try:
+    threads = [
+      threading.Thread(
+        target=lambda: admitted.extend(
+          not limiter.wait("somebody") for _ in range(200)
+        )
+      )
+      for _ in range(8)
+    ]
+    for thread in threads:
+      thread.start()
+    for thread in threads:
+      thread.join()
+  finally:
+    sys.setswitchinterval(interval)
+  assert len(admitted) == 1600 and sum(admitted) == 20

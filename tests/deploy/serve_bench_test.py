@@ -1,5 +1,6 @@
 import json
 import pathlib
+import socketserver
 import subprocess
 import sys
 import threading
@@ -43,7 +44,8 @@ def test_clients_count_what_is_answered_and_how_long_it_takes(own, tmp_path):
     found = _load(tmp_path, port, 0.5, _questions(own))
     seen = served.counts(port)
   assert seen == {200: found["asked"]} and found["answered"] == found["asked"]
-  assert found["asked"] > 10 and found["wrong"] == found["again"] == 0
+  assert found["asked"] > 10
+  assert found["wrong"] == found["again"] == found["refused"] == 0
   assert 0 < found["median_s"] <= found["p99_s"] < 0.5
   assert 0.5 <= found["seconds"] < 5
 
@@ -55,7 +57,8 @@ def test_stubborn_clients_see_every_wrong_answer(own, tmp_path):
   assert 0.15 < found["wrong"] / found["answered"] < 0.35
 
 
-def test_what_is_not_answered_counts_as_asked_and_is_asked_again(own, tmp_path):
+@pytest.mark.parametrize("more", [[], ["stubborn"]])
+def test_what_is_refused_is_not_asked_until_it_is_answered(own, tmp_path, more):
   failing, lock = [], threading.Lock()
 
   def unsteady(codes):
@@ -66,11 +69,32 @@ def test_what_is_not_answered_counts_as_asked_and_is_asked_again(own, tmp_path):
     return served.logits(codes)
 
   with served.service(own, unsteady) as port:
-    found = _load(tmp_path, port, 0.3, _questions(own))
-    assert 0 < found["answered"] < found["asked"]
-    found = _load(tmp_path, port, 1, _questions(own), "stubborn")
-  assert found["answered"] == found["asked"] and found["again"] > 0
-  assert not found["wrong"]
+    found = _load(tmp_path, port, 0.5, _questions(own), *more)
+  assert found["refused"] > 0 and not found["wrong"] and not found["again"]
+  assert found["answered"] + found["refused"] == found["asked"]
+
+
+def test_stubborn_clients_ask_again_where_a_connection_is_cut(tmp_path):
+  left = [5]  # connections to cut
+  reply = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+  class Cutting(socketserver.BaseRequestHandler):
+    def handle(self):
+      while self.request.recv(1024):
+        left[0] -= 1
+        if left[0] >= 0:
+          return
+        self.request.sendall(reply)
+
+  with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Cutting) as cutting:
+    cutting.daemon_threads = True
+    threading.Thread(target=cutting.serve_forever, daemon=True).start()
+    port = cutting.server_address[1]
+    found = _load(tmp_path, port, 1, [("00", None)], "stubborn")
+    cutting.shutdown()
+  assert found["answered"] == found["asked"] > 10
+  # Questions, not tries: three clients are cut off five times.
+  assert 1 <= found["again"] <= 5 and not found["refused"]
 
 
 @pytest.mark.slow

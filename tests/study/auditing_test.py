@@ -102,13 +102,22 @@ def test_the_adversary_learns_until_it_stalls():
 
 def test_a_rate_that_is_far_behind_gets_no_more_time():
   fast = [0.5, 0.6, 0.7, 0.8, 0.8, 0.8, 0.8]
-  slow = [0.1, 0.2, 0.3, 0.4, 0.5, 0.9]
+  slow = [0.1, 0.1, 0.2, 0.4, 0.4, 0.9]
   best, asked = _race(100, fast=fast, slow=slow)
   assert best[0] == "fast" and len(asked["fast"]) == 7
-  assert len(asked["slow"]) == 3  # not before the patience is over
+  # Not before the patience is over, and not while it learns.
+  assert len(asked["slow"]) == 5
   # Of five samples as much is chance: two errors are 51 points at 0.8.
   best, asked = _race(5, fast=fast, slow=slow)
   assert best == ("slow", (0.9, 5, "values 5")) and len(asked["slow"]) == 6
+
+
+def test_a_perfect_leader_is_one_that_others_are_behind():
+  # Weights that add up to a hair more than 1.
+  perfect = [1.0 + 1e-7] * 4
+  best, asked = _race(100, perfect=perfect, slow=[0.5, 0.6, 0.6, 0.7])
+  assert best == ("perfect", (perfect[0], 0, "values 0"))
+  assert len(asked["slow"]) == 3
 
 
 def test_rates_that_are_near_run_to_their_end():

@@ -161,8 +161,17 @@ export function parseWindow(text, { shape: [steps, channels], scale }) {
       }
       // Both in float32, as in training: a product of two is exact before it
       // is rounded.
-      values[i * channels + j] =
-        Math.fround(Number(cell)) * Math.fround(scale?.[j] ?? 1);
+      const factor = scale?.[j] ?? 1;
+      const value = Math.fround(
+        Math.fround(Number(cell)) * Math.fround(factor),
+      );
+      if (!Number.isFinite(value)) {
+        throw new Unreadable(
+          `Time step ${i}, channel ${j} is "${cell}", too large once` +
+            ` multiplied by ${factor}.`,
+        );
+      }
+      values[i * channels + j] = value;
     }),
   );
   return values;

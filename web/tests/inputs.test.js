@@ -129,6 +129,10 @@ test("a recording is brought to the units of the study, in float32", () => {
     found,
     Float32Array.from([Math.fround(1.1) * factor, -6, 3e8 * factor, -12]),
   );
+  assert.throws(
+    () => inputs.parseWindow("1,2\n3,2e38\n", entry),
+    /channel 1 is "2e38", too large once multiplied by -3/,
+  );
 });
 
 for (const [name, text, message] of [

@@ -125,7 +125,17 @@ def window(
           f"time step {i}, channel {j} is {text!r}; expected a finite number"
         )
   values = np.asarray([[float(v) for v in r] for r in rows], np.float32)
-  return values if scale is None else values * np.asarray(scale, np.float32)
+  if scale is None:
+    return values
+  with np.errstate(over="ignore"):
+    values *= np.asarray(scale, np.float32)
+  if not np.isfinite(values).all():
+    i, j = np.argwhere(~np.isfinite(values))[0]
+    raise ValueError(
+      f"time step {i}, channel {j} is {rows[i][j]!r}, too large once multiplied"
+      f" by {scale[j]:g}"
+    )
+  return values
 
 
 def _is_number(text: str) -> bool:

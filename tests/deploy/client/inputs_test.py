@@ -293,6 +293,9 @@ def test_a_recording_is_brought_to_the_units_of_the_study(tmp_path):
   found = inputs.read(_table(tmp_path, TEXT), SIGNAL | {"scale": [0.1, -3]})
   assert found.dtype == np.float32
   np.testing.assert_array_equal(found, np.float32(ROWS) * np.float32([0.1, -3]))
+  large = _table(tmp_path, TEXT.replace("6", "2e38"))
+  with pytest.raises(ValueError, match="channel 1 is '2e38', too large once"):
+    inputs.read(large, SIGNAL | {"scale": [0.1, -3]})
 
 
 def test_a_box_is_for_photos(tmp_path):
