@@ -55,7 +55,8 @@ RUNS ?= runs/paper
 QUICK ?=
 lfw = --config.data.path=$(DATA)/lfw --config.features=$(RUNS)/features
 ifeq ($(QUICK),)
-studies = layers untuned verification dpfe emotion sisfall recipe
+cuts = block11 block12 block13
+studies = $(cuts) untuned verification dpfe emotion sisfall recipe
 else
 studies = quick
 endif
@@ -69,9 +70,10 @@ reproduce:
 	@echo "The reports: $(RUNS)/*/report/index.html"
 
 launched = $(bin)/python launch
-study-layers: $(VENV)/.pretrained
+# One cut each; every one also compares those that are done.
+$(addprefix study-,$(cuts)): study-%: $(VENV)/.pretrained
 	@$(launched)/sweep.py --config=configs/ablations/layers_lfw.py:small $(lfw) \
-	  --workdir=$(RUNS)/layers
+	  --workdir=$(RUNS)/layers --runs=$*
 study-quick: $(VENV)/.pretrained
 	@$(launched)/sweep.py --config=configs/ablations/layers_lfw.py:small $(lfw) \
 	  --workdir=$(RUNS)/quick --runs=block13 --config.train.seeds=1 \
