@@ -33,18 +33,56 @@ class Found(NamedTuple):
   counts: dict[str, int]
 
 
-async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-  """Read a response whose head tells its length."""
-  head = await reader.readuntil(b"\r\n\r\n")
-  fields = head.lower().split(b"\r\n")
-  length = [f for f in fields if f.startswith(b"content-length:")]
-  # Without one it ends where the connection does.
-  body = await (
-    reader.readexactly(int(length[0].split(b":")[1]))
-    if length
-    else reader.read()
-  )
-  return int(head[9:12]), body
+class Connection(asyncio.Protocol):
+  """Asks and waits for a response; as little work as Python allows."""
+
+  def __init__(self):
+    self._data = b""
+    self._transport: Any = None
+    self._answer: asyncio.Future[tuple[int, bytes]] | None = None
+    self.since = float("inf")  # when the last question was asked
+
+  def connection_made(self, transport: Any) -> None:
+    """Keep the way to the service."""
+    self._transport = transport
+
+  def ask(self, request: bytes) -> asyncio.Future[tuple[int, bytes]]:
+    """Send a request; the future has status and body of its response."""
+    self._data, self.since = b"", time.monotonic()
+    self._answer = asyncio.get_running_loop().create_future()
+    if self._transport.is_closing():
+      self._answer.set_exception(ConnectionError())
+    else:
+      self._transport.write(request)
+    return self._answer
+
+  def data_received(self, data: bytes) -> None:
+    """Look for a whole response, one whose head tells its length."""
+    self._data += data
+    head, _, body = self._data.partition(b"\r\n\r\n")
+    _, found, rest = head.lower().partition(b"content-length: ")
+    if found and len(body) == int(rest.partition(b"\r")[0]):
+      self._done((int(head[9:12]), body))
+
+  def connection_lost(self, exc: Exception | None) -> None:
+    """Take what came as the response: one without a length ends here."""
+    head, end, body = self._data.partition(b"\r\n\r\n")
+    if end and b"content-length" not in head.lower():
+      self._done((int(head[9:12]), body))
+    else:
+      self._done(None)
+
+  def _done(self, answer: tuple[int, bytes] | None) -> None:
+    self.since = float("inf")
+    if self._answer and not self._answer.done():
+      if answer:
+        self._answer.set_result(answer)
+      else:
+        self._answer.set_exception(ConnectionError())
+
+  def close(self) -> None:
+    """Hang up."""
+    self._transport.abort()
 
 
 def _is_right(body: bytes, expected: Any) -> bool:
@@ -65,32 +103,32 @@ async def client(
   questions: list[tuple[bytes, Any]],
   found: Found,
   is_stubborn: bool,
+  open_ones: dict[int, Connection],
 ) -> None:
   """Ask one question after the other."""
-  streams: Any = None
+  loop = asyncio.get_running_loop()
   for turn in itertools.count(number):
     if time.monotonic() >= until:
       break
     frame, expected = questions[turn % len(questions)]
-    tries = 0
     request = (
       f"POST /v1/infer HTTP/1.1\r\nHost: here\r\nContent-Length: {len(frame)}"
       "\r\n\r\n"
     ).encode() + frame
-    start = time.perf_counter()
+    start, tries = time.perf_counter(), 0
     found.counts["asked"] += 1
     last = time.monotonic() + _PATIENCE_S
     while True:
       tries += 1
       try:
-        streams = streams or await asyncio.open_connection("127.0.0.1", port)
-        streams[1].write(request)
-        status, body = await asyncio.wait_for(_answer(streams[0]), _ANSWER_S)
-      except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        if number not in open_ones:
+          _, open_ones[number] = await loop.create_connection(
+            Connection, "127.0.0.1", port
+          )
+        status, body = await open_ones[number].ask(request)
+      except OSError:
         status, body = 0, b""
-        if streams:
-          streams[1].close()
-        streams = None
+        open_ones.pop(number, None)
       if status or not is_stubborn or time.monotonic() > last:
         break
       await asyncio.sleep(_PAUSE_S)
@@ -101,8 +139,15 @@ async def client(
       found.counts["answered"] += 1
       if is_stubborn or turn % _COMPARED == 0:
         found.counts["wrong"] += not _is_right(body, expected)
-  if streams:
-    streams[1].close()
+
+
+async def _watch(open_ones: dict[int, Connection]) -> None:
+  """Hang up where an answer takes for ever."""
+  while True:
+    await asyncio.sleep(1)
+    for connection in list(open_ones.values()):
+      if time.monotonic() > connection.since + _ANSWER_S:
+        connection.close()
 
 
 async def main(
@@ -115,13 +160,15 @@ async def main(
   ]
   found = Found([], dict.fromkeys(_COUNTED, 0))
   start = time.monotonic()
-  until = start + seconds
+  until, open_ones = start + seconds, {}
+  watching = asyncio.create_task(_watch(open_ones))
   await asyncio.gather(
     *(
-      client(n, port, until, questions, found, is_stubborn)
+      client(n, port, until, questions, found, is_stubborn, open_ones)
       for n in range(clients)
     )
   )
+  watching.cancel()
   times = sorted(found.seconds) or [float("inf")]
   spent = {
     "seconds": time.monotonic() - start,
