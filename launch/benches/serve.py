@@ -61,7 +61,7 @@ def run(quick: bool) -> list[measure.Row]:
       questions = folder / "questions.json"
       _ask(questions, own, cloud)
       rows += _speed(
-        what, own, cloud, questions, *((2, 1) if quick else (10, 5))
+        what, own, cloud, questions, *((2, 1) if quick else (10, 3))
       )
       if what == MODELS[0][0]:
         rows += _steadiness(what, own, questions, 15.0 if quick else 600.0)
