@@ -7,16 +7,17 @@ counterparts of conv5_1, conv5_2 and conv5_3?
 Command: python launch/sweep.py --config=configs/ablations/layers_lfw.py:small
   --config.data.path=<folder> --workdir=runs/layers
 
-Measured, `small`: 30 to 55 minutes for a cut on two CPU cores that other work
-shared; three train seeds, five attackers.  Identity (62 people, chance 1.6),
-the worst attack, balanced, in percent, behind blocks 11, 12 and 13:
+Measured, `small`: 48, 44 and 27 minutes for the cuts on two CPU cores that
+other work shared during the first two; three train seeds, five attackers.
+Identity (62 people, chance 1.6), the worst attack, balanced, in percent, behind
+blocks 11, 12 and 13:
 
-  simple                 94.9  88.0  83.0
-  reduced simple         30.4  21.5  20.0
-  noisy reduced simple   10.1   6.8   7.5   (gender 94.7, 94.0, 95.0)
-  siamese                94.8  68.8  56.4
-  reduced siamese        31.4  16.7  13.4
-  noisy reduced siamese   6.0   3.3   3.5   (gender 96.5, 96.4, 96.8)
+  simple                 94.9  82.9  75.1
+  reduced simple         32.8  22.9  18.4
+  noisy reduced simple    9.9   7.8   7.6   (gender 95.4, 94.3, 94.4)
+  siamese                94.6  57.0  53.1
+  reduced siamese        30.5  18.6  11.1
+  noisy reduced siamese   7.2   3.1   3.2   (gender 97.0, 95.8, 94.5)
 
 docs/results/layers.md has the rest.
 """
