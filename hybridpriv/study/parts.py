@@ -29,7 +29,7 @@ def digest(values: Any, arrays: Any, *, code: str = "") -> str:
   own = hashlib.sha256(_code(code))
   own.update(repr(values).encode())
   for array in jax.tree.leaves(arrays):
-    own.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    own.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
   return own.hexdigest()[:16]
 
 
