@@ -21,7 +21,12 @@ def photo(tmp_path):
 def run(own, half, tmp_path, monkeypatch, capsys):
   """Runs the program with a made-up client half; returns status and texts."""
   used = [half]
-  monkeypatch.setattr(sending, "model", lambda own, *, int8=False: used[-1])
+
+  def model(own, *, int8, runtime):
+    start.asked.append((int8, runtime))
+    return used[-1]
+
+  monkeypatch.setattr(sending, "model", model)
   monkeypatch.delenv("HYBRIDPRIV_TOKEN", raising=False)
 
   def start(*arguments, with_half=None):
@@ -31,6 +36,7 @@ def run(own, half, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr()
     return status, said.out, said.err
 
+  start.asked = []  # which client halves
   return start
 
 
@@ -39,6 +45,21 @@ def _refused(found, message):
   assert status == 1 and not out
   assert err.startswith("error: ") and err.count("\n") == 1
   assert message in err
+
+
+@pytest.mark.parametrize(
+  ("flags", "asked"),
+  [
+    ((), (False, "onnx")),
+    (("--int8",), (True, "onnx")),
+    (("--int8", "--runtime=tflite"), (True, "tflite")),
+  ],
+)
+def test_the_client_half_is_the_one_that_is_asked_for(
+  run, photo, service, flags, asked
+):
+  assert run(photo, "--server", service.url, *flags)[0] == 0
+  assert run.asked == [asked]
 
 
 def test_a_photo_becomes_a_frame_and_an_answer(run, photo, service, own):

@@ -1,5 +1,6 @@
 import json
 import socket
+import sys
 import threading
 
 import numpy as np
@@ -269,3 +270,25 @@ def test_a_damaged_client_half_is_not_run(tmp_path, made_values, int8):
   (tmp_path / "manifest.json").write_text(json.dumps(values))
   with pytest.raises(ValueError, match=f"{name} is not the file"):
     sending.model(manifest.read(tmp_path), int8=int8)
+
+
+@pytest.mark.parametrize(
+  ("runtime", "module", "package"),
+  [
+    ("onnx", "onnxruntime", "onnxruntime"),
+    ("tflite", "ai_edge_litert", "ai-edge-litert"),
+  ],
+)
+def test_a_runtime_that_is_not_there_is_one_clear_error(
+  tmp_path, made_values, monkeypatch, runtime, module, package
+):
+  path = tmp_path / f"client.{runtime}"
+  path.write_bytes(b"a graph")
+  values = made_values | {"files": {path.name: manifest.digest(path)}}
+  (tmp_path / "manifest.json").write_text(json.dumps(values))
+  monkeypatch.setitem(sys.modules, module, None)
+  own = manifest.read(tmp_path)
+  with pytest.raises(ValueError, match=f"pip install {package}"):
+    sending.model(own, runtime=runtime)
+  with pytest.raises(ValueError, match=f"has no client.int8.{runtime}"):
+    sending.model(own, int8=True, runtime=runtime)
