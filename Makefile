@@ -61,7 +61,10 @@ else
 studies = quick
 endif
 
+# What is compiled for one study is kept for the next, and for going on.
 .PHONY: $(addprefix study-,$(studies))
+reproduce $(addprefix study-,$(studies)): export \
+  JAX_COMPILATION_CACHE_DIR ?= $(abspath $(RUNS))/compiled
 reproduce:
 	@test -f "$(DATA)/lfw/labels.csv" || { echo "error: there is no" \
 	  "$(DATA)/lfw/labels.csv. Name the folder that holds lfw/ and sisfall/:" \

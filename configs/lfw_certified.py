@@ -32,13 +32,24 @@ def get_config(variant: str = "full"):
   """Return the experiment in one of its sizes: full, small, tiny."""
   c = lfw_recognizer.get_config(variant)
   c.name = "A guarantee for codes of a face recognizer, on LFW"
-  c.privatizers = default.in_order(
+  c.privatizers = certified(k=4)
+  c.audit.attacks.cosine = {"function": "linkage.cosine"}
+  c.audit.attacks.two_covariance = {"function": "linkage.two_covariance"}
+  c.audit.attacks.metric = {"function": "linkage.metric"}
+  if variant != "full":  # the main study has both, on the same network
+    c.audit.transfer.steps = c.audit.inversion.steps = 0
+  return c
+
+
+def certified(*, k: int):
+  """Make the privatizers: the whole feature, k numbers, and these with noise."""
+  return default.in_order(
     {
       "identity": {"chain": ()},
-      "project": {"chain": ("project.pca",), "k": 4},
+      "project": {"chain": ("project.pca",), "k": k},
       "noise": {
         "chain": CHAIN,
-        "k": 4,
+        "k": k,
         "clip_norm": 1.0,
         "levels": LEVELS,
         # C / sigma of 4, 2, 1.5, 1, 0.5.
@@ -47,9 +58,3 @@ def get_config(variant: str = "full"):
       },
     }
   )
-  c.audit.attacks.cosine = {"function": "linkage.cosine"}
-  c.audit.attacks.two_covariance = {"function": "linkage.two_covariance"}
-  c.audit.attacks.metric = {"function": "linkage.metric"}
-  if variant != "full":  # the main study has both, on the same network
-    c.audit.transfer.steps = c.audit.inversion.steps = 0
-  return c

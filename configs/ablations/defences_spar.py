@@ -1,10 +1,10 @@
 """Defences on motion signals: noise added afterwards, and noise in the loop.
 
 Question: a defence that was tuned without noise and is judged under it is not
-judged fairly.  What changes when the cloud half of configs/spar_defences.py is
-tuned on what it gets, and what when every training has the noise between the
-halves as well?  There `simple` is trained with noise too: what it leaks, and
-with it the levels at which defences are ranked, are not those of other arms.
+judged fairly.  What changes when every training of configs/spar_defences.py has
+the noise between the halves, and the cloud half is tuned on what it gets?
+There `simple` is trained with noise too: what it leaks, and with it the levels
+at which defences are ranked, are not those of the other arm.
 
 Command: python launch/sweep.py --config=configs/ablations/defences_spar.py
   --workdir=runs/defences_spar
@@ -18,11 +18,16 @@ from configs import default, spar_defences
 def get_config(variant: str = "full"):
   """Return the study that every run starts from, and what each changes."""
   c = spar_defences.get_config(variant)
+  c.sweep = arms(c)
+  return c
+
+
+def arms(c):
+  """Make both arms of a study; the noise in training is the weakest of it."""
   sigma = c.privatizers.noise.sigma[0]
-  c.sweep = default.in_order(
+  return default.in_order(
     {
       "afterwards": {"train": {"privatizer": ""}},
-      "retuned": {"train": {"retune_cloud": True}},
       "in_the_loop": {
         "train": {
           "privatizer": f"noise sigma={sigma:g}",
@@ -31,4 +36,3 @@ def get_config(variant: str = "full"):
       },
     }
   )
-  return c

@@ -127,9 +127,14 @@ def attack_all(
   )
 
   def run(jobs: list[tuple[int, int, dict[str, float], int]]) -> list[Any]:
-    results = []
+    # A block takes as long as its slowest job: like goes with like.
+    def likeness(i: int) -> tuple[float, ...]:
+      return (*jobs[i][2].values(), jobs[i][1])
+
+    order = sorted(range(len(jobs)), key=likeness)
+    ordered, results = [jobs[i] for i in order], []
     for start in range(0, len(jobs), block):
-      part = jobs[start : start + block]
+      part = ordered[start : start + block]
       full = part + [part[-1]] * (block - len(part))
       victim, problem, knobs, seed = zip(*full, strict=True)
       out = program(
@@ -144,7 +149,8 @@ def attack_all(
         jax.tree.map(lambda x, i=i: x[i], out) for i in range(len(part))
       ]
       progress(len(part))
-    return results
+    by_job = dict(zip(order, results, strict=True))
+    return [by_job[i] for i in range(len(jobs))]
 
   grid = [dict(knobs) for knobs in attack.grid]
   tried = run([(v, q, k, 0) for (v, q), k in itertools.product(pairs, grid)])

@@ -1,0 +1,21 @@
+"""Defences on faces: noise added afterwards, and noise in the loop.
+
+Question: that of configs/ablations/defences_spar.py, on the recognizer of
+configs/lfw_defences.py.
+
+Command: python launch/sweep.py --config=configs/ablations/defences_lfw.py:small
+  --config.data.path=<folder> --workdir=runs/defences_lfw
+  (needs the extra `pretrained`)
+
+Measured: not yet.
+"""
+
+from configs import lfw_defences
+from configs.ablations import defences_spar
+
+
+def get_config(variant: str = "full"):
+  """Return the study that every run starts from, and what each changes."""
+  c = lfw_defences.get_config(variant)
+  c.sweep = defences_spar.arms(c)
+  return c
