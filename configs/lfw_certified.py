@@ -42,7 +42,7 @@ def get_config(variant: str = "full"):
 
 
 def certified(*, k: int):
-  """Make the privatizers: the whole feature, k numbers, and these with noise."""
+  """Make the privatizers: whole features, k numbers, and these with noise."""
   return default.in_order(
     {
       "identity": {"chain": ()},
