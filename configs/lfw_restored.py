@@ -1,0 +1,40 @@
+"""Do defences that were made against restoring pictures hide them, on LFW?
+
+Question: NoPeek, the reconstruction adversary and conditional entropy were
+published against inversion, the rate term against everything.  The trainings of
+configs/lfw_defences.py with these four, without noise, against decoders that
+are trained for each: what does a decoder restore from the whole feature and
+from four components, and what did hiding it cost?  Decoders restore what the first
+trained network sends; `small` has one.
+
+Command: python launch/run.py --config=configs/lfw_restored.py:small
+  --config.data.path=<folder> --workdir=runs/restored
+  (needs the extra `pretrained`)
+
+Measured: not yet.
+"""
+
+from configs import default, lfw_defences
+
+_AGAINST = ("nopeek", "conceal", "entropy", "rate")
+
+
+def get_config(variant: str = "full"):
+  """Return the experiment in one of its sizes: full, small, tiny."""
+  c = lfw_defences.get_config(variant)
+  c.name = "Defences against restored pictures, on LFW"
+  if variant == "small":
+    c.train.seeds = 1
+  c.trainings = default.in_order(
+    {k: v for k, v in c.trainings.items() if k in ("simple", *_AGAINST)}
+  )
+  c.privatizers = default.in_order(
+    {
+      "identity": {"chain": ()},
+      "project": {"chain": ("project.pca",), "k": c.privatizers.project.k},
+    }
+  )
+  c.audit.attacks = {"linear": c.audit.attacks.linear}
+  c.audit.saturation.shares = c.audit.saturation.widths = ()
+  c.audit.inversion.steps = 10 if variant == "tiny" else 1500
+  return c
