@@ -32,7 +32,12 @@ def arms(c):
         "train": {
           "privatizer": f"noise sigma={sigma:g}",
           "retune_cloud": True,
-        }
+        },
+        # What more codes, data and width give is asked of the other arm.
+        "audit": {
+          "queries": (),
+          "saturation": {"shares": (), "widths": ()},
+        },
       },
     }
   )
