@@ -4,8 +4,8 @@ Question: NoPeek, the reconstruction adversary and conditional entropy were
 published against inversion, the rate term against everything.  The trainings of
 configs/lfw_defences.py with these four, without noise, against decoders that
 are trained for each: what does a decoder restore from the whole feature and
-from four components, and what did hiding it cost?  Decoders restore what the first
-trained network sends; `small` has one.
+from four components, and what did hiding it cost?  Decoders restore what the
+first trained network sends; `small` has one.
 
 Command: python launch/run.py --config=configs/lfw_restored.py:small
   --config.data.path=<folder> --workdir=runs/restored

@@ -145,7 +145,7 @@ def codes(
     for panel, label in zip(line, labels, strict=True):
       values = np.asarray(arrays[f"{row}/labels/{label}"])
       _scatter(panel, plane[keep], values[keep], names.get(label, ()), theme)
-      panel.set_title(f"{titles.get(row, row)}: {label}")
+      panel.set_title(drawing.heading(f"{titles.get(row, row)}: {label}", 36))
       panel.set(xticks=[], yticks=[])
       panel.spines[:].set(visible=True, color=theme.faint)
       panel.set_xlabel(f"{share:.0%} of the variance shown", fontsize=7.5)

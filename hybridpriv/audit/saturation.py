@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
@@ -10,6 +11,7 @@ from hybridpriv.audit import drawing, embeddings, page, words
 from hybridpriv.audit.drawing import Theme
 from hybridpriv.audit.results import Results, Row
 
+_COLUMNS = 2  # of the legend
 _LABEL = {"share": "share of its data", "width": "width of its layers"}
 
 
@@ -73,8 +75,9 @@ def figure(results: Results, theme: Theme) -> Figure | None:
   rows, targets, kinds = _there(results)
   if not rows:
     return None
+  legend = 0.2 * math.ceil(len(rows) / _COLUMNS)
   made, axes = drawing.panels(
-    len(targets), len(kinds), 0.6 + 2.2 * len(targets)
+    len(targets), len(kinds), 0.6 + 2.2 * len(targets) + legend
   )
   for line, target in zip(axes, targets, strict=True):
     for panel, what in zip(line, kinds, strict=True):
@@ -104,5 +107,5 @@ def figure(results: Results, theme: Theme) -> Figure | None:
       drawing.percent(panel.yaxis)
     line[0].set_ylabel("leakage, %")
   handles, labels = axes[0][0].get_legend_handles_labels()
-  made.legend(handles, labels, loc="outside lower center", ncols=2)
+  made.legend(handles, labels, loc="outside lower center", ncols=_COLUMNS)
   return made

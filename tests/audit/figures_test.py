@@ -1,5 +1,6 @@
 """Pictures show the numbers of the results and leave Matplotlib alone."""
 
+import dataclasses
 import functools
 import json
 
@@ -7,7 +8,15 @@ import matplotlib
 import numpy as np
 import pytest
 
-from hybridpriv.audit import card, curves, drawing, embeddings, figures, results
+from hybridpriv.audit import (
+  card,
+  curves,
+  drawing,
+  embeddings,
+  figures,
+  results,
+  saturation,
+)
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +198,34 @@ def test_a_line_cut_off_by_a_kill_is_left_out(tmp_path):
   path.write_text('{"run": "a", "step": 1}\n{"run": "a", "st')
   assert curves.read_metrics(path) == [{"run": "a", "step": 1}]
   assert curves.read_metrics(tmp_path / "none.jsonl") == []
+
+
+@pytest.mark.parametrize("num", [1, 24])
+def test_panels_of_saturation_are_as_large_whatever_the_legend(
+  given, num, tmp_path
+):
+  curve = tuple(
+    {"target": "person", "what": "share", "at": at, "value": at / 2}
+    | {"low": at / 3, "high": at}
+    for at in (0.25, 0.5, 1.0)
+  )
+  rows = tuple(
+    dataclasses.replace(given.rows[0], name=f"{n}/x", saturation=curve)
+    for n in range(num)
+  )
+  many = dataclasses.replace(given, rows=rows)
+  figure = _draw(saturation.figure, many)
+  figure.savefig(tmp_path / "figure.png")  # or it warns that there is no room
+  height = figure.axes[0].get_position().height * figure.get_figheight()
+  assert height > 1.4
+  (legend,) = figure.legends
+  assert len(legend.get_texts()) == num
+
+
+def test_long_titles_stay_over_their_panels(given):
+  arrays = {"a/code": np.eye(4), "a/labels/person": np.arange(4)}
+  title = "noisy reduced siamese_entropy, sigma 0.32"
+  figure = _draw(curves.codes, arrays, ["person"], {}, {"a": title})
+  text = figure.axes[0].get_title(loc="left") or figure.axes[0].get_title()
+  assert text.replace("\n", " ") == f"{title}: person"
+  assert max(map(len, text.splitlines())) <= 36
