@@ -35,6 +35,7 @@ def get_config(variant: str = "full"):
     }
   )
   c.audit.attacks = {"linear": c.audit.attacks.linear}
+  c.audit.queries, c.audit.query_attacks = (), ()
   c.audit.saturation.shares = c.audit.saturation.widths = ()
   c.audit.inversion.steps = 10 if variant == "tiny" else 1500
   return c
