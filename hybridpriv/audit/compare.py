@@ -7,13 +7,10 @@ embeddings, in the style of the booktabs package).
 from __future__ import annotations
 
 import csv
-import dataclasses
 import functools
 import io
 import pathlib
 from collections.abc import Sequence
-
-import numpy as np
 
 from hybridpriv.audit import (
   card,
@@ -21,12 +18,14 @@ from hybridpriv.audit import (
   embeddings,
   figures,
   layers,
+  levels,
   page,
   statistics,
   words,
 )
-from hybridpriv.audit import results as results_lib
-from hybridpriv.audit.results import Results, Row
+from hybridpriv.audit import studies as studies_lib
+from hybridpriv.audit.results import Row
+from hybridpriv.audit.studies import Study
 
 _FIELDS = (
   "target",
@@ -44,39 +43,6 @@ _FIELDS = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Study:
-  """One workdir, under the shortest name that tells it from the others."""
-
-  name: str
-  workdir: pathlib.Path
-  results: Results
-
-
-def read(workdirs: Sequence[pathlib.Path]) -> list[Study]:
-  """Read audited workdirs.
-
-  Args:
-    workdirs: studies' folders.
-
-  Raises:
-    ValueError: for one given twice.
-    FileNotFoundError: when one has not been audited.
-  """
-  paths = [pathlib.Path(w).resolve() for w in workdirs]
-  if len(set(paths)) < len(paths):
-    raise ValueError(
-      f"got workdirs {[str(w) for w in workdirs]}; expected each once"
-    )
-  depth = 1
-  while len({path.parts[-depth:] for path in paths}) < len(paths):
-    depth += 1
-  return [
-    Study("/".join(path.parts[-depth:]), path, results_lib.read(path))
-    for path in paths
-  ]
-
-
 def write(workdirs: Sequence[pathlib.Path], out: pathlib.Path) -> pathlib.Path:
   """Write a report that compares workdirs; an old one is replaced whole.
 
@@ -91,7 +57,7 @@ def write(workdirs: Sequence[pathlib.Path], out: pathlib.Path) -> pathlib.Path:
     ValueError: for fewer than two workdirs, or one given twice.
     FileNotFoundError: when one has not been audited.
   """
-  studies = read(workdirs)
+  studies = studies_lib.read(workdirs)
   if len(studies) < 2:
     raise ValueError(
       f"got workdirs {[str(w) for w in workdirs]}; expected at least two"
@@ -110,7 +76,7 @@ def to_csv(workdirs: Sequence[pathlib.Path]) -> str:
     + ("train_seeds", "attack_seeds", "selected", "kind", "worst", *_FIELDS)
     + ("queries",)
   )
-  for study in read(workdirs):
+  for study in studies_lib.read(workdirs):
     for row in study.results.rows:
       knob = embeddings.noise_knob(row)
       head = (study.name, row.name, row.training, row.embedding)
@@ -127,7 +93,7 @@ def to_csv(workdirs: Sequence[pathlib.Path]) -> str:
 
 def to_latex(workdirs: Sequence[pathlib.Path]) -> str:
   """Return the embeddings of the workdirs as a LaTeX table (booktabs)."""
-  studies = read(workdirs)
+  studies = studies_lib.read(workdirs)
   desired, targets = _shared(studies)
   header = ["study", "embedding", "bytes", *desired, *targets]
   lines = [
@@ -175,6 +141,7 @@ def _page(studies: Sequence[Study], folder: pathlib.Path) -> page.Page:
     layers.section([study.results for study in studies], folder),
     page.Section("studies", "The studies", _studies(studies)),
     page.Section("curves", "Utility against leakage", _curves(studies, folder)),
+    levels.section(studies),
     page.Section("rows", "Rows side by side", _rows(studies)),
     page.Section("paired", "Operating points, paired", (_paired(studies),)),
     page.Section(
@@ -336,16 +303,7 @@ def _operating_table(
 ) -> statistics.Table | None:
   """Return the scores behind a number of the operating point, if kept."""
   row = embeddings.operating_point(study.results)
-  path = study.workdir / "audit" / "values.npz"
-  if row is None or not path.is_file():
-    return None
-  wanted = row.utility_of(name) if kind == "utility" else row.leakage_of(name)
-  if wanted is None:
-    return None
-  number = next(i for i, r in enumerate(study.results.rows) if r is row)
-  index = next(i for i, m in enumerate(getattr(row, kind)) if m is wanted)
-  with np.load(path) as values:
-    return results_lib.table(values, f"rows/{number}/{kind}/{index}")
+  return None if row is None else studies_lib.table(study, row, kind, name)
 
 
 def _differences(studies: Sequence[Study]) -> tuple[page.Block, ...]:

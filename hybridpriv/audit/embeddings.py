@@ -8,7 +8,8 @@ noise. The noisy one stands in tables at its operating point.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hybridpriv.audit.results import Measurement, Results, Row
 
@@ -54,6 +55,32 @@ def grid(
     if row.training == training and row.embedding in names
   ]
   return tuple(sorted(rows, key=lambda row: (noise_knob(row) or ("", 0.0))[1]))
+
+
+def curve(results: Results, training: str, embedding: str) -> tuple[Row, ...]:
+  """Return a training's rows along a grid, and the weak ends of it.
+
+  A weak end is a row whose chain is the beginning of one of the grid's, such as
+  the projection before noise.
+  """
+  rows = [row for row in results.rows if row.training == training]
+  own = [row for row in rows if row.embedding == embedding]
+  weak = [
+    row
+    for row in rows
+    if row.embedding != embedding
+    and row.privatizer
+    and any(begins(row.privatizer, other.privatizer) for other in own)
+  ]
+  return (*weak, *own)
+
+
+def begins(
+  weak: Sequence[Mapping[str, Any]], strong: Sequence[Mapping[str, Any]]
+) -> bool:
+  """Tell whether a chain is the beginning of another and not all of it."""
+  chain, whole = [dict(s) for s in weak], [dict(s) for s in strong]
+  return len(chain) < len(whole) and whole[: len(chain)] == chain
 
 
 def grids(results: Results, training: str) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hybridpriv.audit import statistics
+from hybridpriv.audit import embeddings, statistics
 
 
 def compare(
@@ -116,17 +116,14 @@ def curves(
       for (other, name), rows in families.items()
       if other == training and name != embedding
       for row in rows
-      if any(_begins(row, strong) for strong in own)
+      if any(
+        embeddings.begins(row["privatizer"], strong["privatizer"])
+        for strong in own
+      )
     ]
     if len(weaker) + len(own) > 1:
       found[f"{training}, {embedding} grid"] = [*weaker, *own]
   return found
-
-
-def _begins(weak: Mapping[str, Any], strong: Mapping[str, Any]) -> bool:
-  """Tell whether a chain is the beginning of another."""
-  chain, whole = (list(map(dict, r["privatizer"])) for r in (weak, strong))
-  return len(chain) < len(whole) and whole[: len(chain)] == chain
 
 
 def points(

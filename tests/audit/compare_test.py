@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from hybridpriv.audit import compare, results, statistics
+from hybridpriv.audit import compare, results, statistics, studies
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def text(workdirs, tmp_path_factory):
 
 
 def test_names_are_as_short_as_tells_workdirs_apart(workdirs, tmp_path):
-  names = [study.name for study in compare.read(workdirs)]
+  names = [study.name for study in studies.read(workdirs)]
   assert names == [f"{w.parent.name}/run" for w in workdirs]
 
 
@@ -52,7 +52,7 @@ def test_rows_of_one_embedding_stand_together(text):
 
 
 def test_operating_points_are_paired_by_person(text, workdirs):
-  first, second = compare.read(workdirs)
+  first, second = studies.read(workdirs)
   tables = [
     compare._operating_table(s, "leakage", "person") for s in (second, first)
   ]
@@ -108,4 +108,4 @@ def test_one_workdir_has_tables(workdirs):
 
 def test_one_workdir_twice_is_an_error(workdirs):
   with pytest.raises(ValueError, match="each once"):
-    compare.read([workdirs[0], workdirs[0]])
+    studies.read([workdirs[0], workdirs[0]])
