@@ -128,10 +128,9 @@ def attack_all(
 
   def run(jobs: list[tuple[int, int, dict[str, float], int]]) -> list[Any]:
     # A block takes as long as its slowest job: like goes with like.
-    def likeness(i: int) -> tuple[float, ...]:
-      return (*jobs[i][2].values(), jobs[i][1])
-
-    order = sorted(range(len(jobs)), key=likeness)
+    order = sorted(
+      range(len(jobs)), key=lambda i: (*jobs[i][2].values(), jobs[i][1])
+    )
     ordered, results = [jobs[i] for i in order], []
     for start in range(0, len(jobs), block):
       part = ordered[start : start + block]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hybridpriv.audit import embeddings, page, statistics, studies, words
 from hybridpriv.audit.studies import Study
 
 _GRID = ", noise grid"
+_RESAMPLES = 2000
 
 
 class _Curve(NamedTuple):
@@ -17,6 +18,10 @@ class _Curve(NamedTuple):
 
   leakage: list[statistics.Table]
   utility: list[statistics.Table]
+
+
+# A defence in another study and in the first: both curves, or why not.
+_Pair = tuple[_Curve, _Curve] | str
 
 
 def section(compared: Sequence[Study]) -> page.Section | None:
@@ -32,22 +37,29 @@ def section(compared: Sequence[Study]) -> page.Section | None:
     return _curve(compared[number], *what)
 
   for one in first.results.rankings:
-    cells = tuple(
-      (defence, other.name, *line)
+    names = [*(c["name"] for c in one["curves"]), *one["short"]]
+    pairs = {
+      (name, other.name): _pair(compared, number, name, one, curve)
       for number, other in enumerate(others, start=1)
-      for defence, *line in _lines(one, curve, number)
-    )
-    if cells:
-      blocks.append(
-        page.Table(
-          ("defence", "study", one["desired"], "here less there")
-          + ("95 % interval", ""),
-          cells,
-          f"**{one['target']}** at {words.share(one['leakage'])} %; there is"
-          f" {first.name}. Utility in percent, differences in points.",
-          words=(1, 2, 6),
-        )
+      for name in names
+    }
+    num = sum(not isinstance(pair, str) for pair in pairs.values())
+    if not num:
+      continue
+    blocks.append(
+      page.Table(
+        ("defence", "study", "leakage", one["desired"], "difference")
+        + ("95 % interval", ""),
+        tuple(
+          (name.removesuffix(_GRID), other, *_line(pair, one["leakage"], num))
+          for (name, other), pair in pairs.items()
+        ),
+        f"**{one['target']}** at {words.share(one['leakage'])} % or less, in"
+        f" the study named and in {first.name}. Leakage and utility in percent,"
+        " differences (that study less this one) in points.",
+        words=(1, 2, 3, 6),
       )
+    )
   if not blocks:
     return None
   return page.Section(
@@ -57,49 +69,75 @@ def section(compared: Sequence[Study]) -> page.Section | None:
       page.Text(
         "Each defence is a curve over its strengths in each study, read off "
         "where its worst leakage is the same, and paired by person and seed; "
-        "intervals are corrected for the lines of a table. One that leaks less "
-        "at all strengths counts with its most useful."
+        "intervals are corrected for the lines of a table, not for the tables. "
+        "One that leaks less at all strengths counts with its most useful, and "
+        "its line says how much it leaks there."
       ),
       *blocks,
     ),
   )
 
 
-def _lines(
-  one: Mapping[str, Any], curve: Callable[..., _Curve | None], number: int
-) -> Iterator[tuple[str | page.Badge, ...]]:
-  """Compare all defences that reach the level in this and the first study."""
-  at, target, desired = one["leakage"], one["target"], one["desired"]
-  names = [ranked["name"] for ranked in one["curves"]]
-  pairs = {
-    name: (a, b)
-    for name in names
-    if (a := curve(number, name, target, desired))
-    and (b := curve(0, name, target, desired))
-    and max(min(map(statistics.value, c.leakage)) for c in (a, b)) <= at
-    and _people(a) == _people(b)
-  }
-  level = 1 - 0.05 / max(len(pairs), 1)
-  for name, (a, b) in pairs.items():
-    difference, low, high = statistics.at_equal_leakage(
-      *a, *b, at, level=level, resamples=2000
-    )
-    tie = low <= 0 <= high
-    side = "lower" if difference < 0 else "higher"
-    yield (
-      name.removesuffix(_GRID),
-      f"{words.share(statistics.utility_at(*a, at))} and"
-      f" {words.share(statistics.utility_at(*b, at))}",
-      words.points(difference),
-      f"[{words.points(low)}, {words.points(high)}]",
-      page.Badge("tie") if tie else page.Badge(side, "mark"),
-    )
+def _pair(
+  compared: Sequence[Study],
+  number: int,
+  name: str,
+  one: Mapping[str, Any],
+  curve: Callable[..., _Curve | None],
+) -> _Pair:
+  """Find both curves of a defence, or say why they are not compared."""
+  here, there = (
+    curve(n, name, one["target"], one["desired"]) for n in (number, 0)
+  )
+  if here is None or there is None:
+    return "scores not kept"
+  data = {compared[n].results.study["data"]["name"] for n in (number, 0)}
+  tables = [table for kind in (*here, *there) for table in kind]
+  people = {frozenset(table.people.tolist()) for table in tables}
+  if len(people) > 1 or len(data) > 1:
+    return "other people: not paired"
+  if (
+    max(min(map(statistics.value, c.leakage)) for c in (here, there))
+    > (one["leakage"])
+  ):
+    return "no setting so low"
+  num = min(len(table.sum) for table in tables)
+
+  def cut(whole: _Curve) -> _Curve:
+    """Keep the train seeds that both have."""
+    return _Curve(*([t._replace(sum=t.sum[:num]) for t in c] for c in whole))
+
+  return cut(here), cut(there)
+
+
+def _line(pair: _Pair, at: float, num: int) -> tuple[str | page.Badge, ...]:
+  """Compare two curves at one leakage, as one of `num` comparisons."""
+  if isinstance(pair, str):
+    return (*[words.NONE] * 4, page.Badge(pair))
+  difference, low, high = statistics.at_equal_leakage(
+    *pair[0], *pair[1], at, level=1 - 0.05 / num, resamples=_RESAMPLES
+  )
+  leaks = [min(at, max(map(statistics.value, c.leakage))) for c in pair]
+  useful = [statistics.utility_at(*c, at) for c in pair]
+  tie = low <= 0 <= high
+  side = "lower" if difference < 0 else "higher"
+  return (
+    " and ".join(map(words.share, leaks)),
+    " and ".join(map(words.share, useful)),
+    words.points(difference),
+    f"[{words.points(low)}, {words.points(high)}]",
+    page.Badge("tie") if tie else page.Badge(side, "mark"),
+  )
 
 
 def _curve(study: Study, name: str, target: str, desired: str) -> _Curve | None:
   """Collect the scores of "<training>, <embedding> grid", if all were kept."""
   training, _, embedding = name.removesuffix(" grid").partition(", ")
-  rows = embeddings.curve(study.results, training, embedding)
+  rows = [
+    row
+    for row in embeddings.curve(study.results, training, embedding)
+    if target in row.worst
+  ]
   leakage = [studies.table(study, row, "leakage", target) for row in rows]
   utility = [studies.table(study, row, "utility", desired) for row in rows]
   kept = _Curve(
@@ -109,7 +147,3 @@ def _curve(study: Study, name: str, target: str, desired: str) -> _Curve | None:
   if not rows or min(map(len, kept)) < len(rows):
     return None
   return kept
-
-
-def _people(curve: _Curve) -> set[int]:
-  return set(curve.utility[0].people.tolist())

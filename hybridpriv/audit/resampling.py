@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 _REDRAWS = 50
+_BEYOND = 10  # resamples that a percentile needs beyond it
 _CHUNK = 4_000_000
 _NORMAL = stdlib_statistics.NormalDist()
 
@@ -156,12 +157,25 @@ def smallest_class(*tables: Table) -> int:
 def percentiles(
   draws: np.ndarray, num_people: int, level: float
 ) -> tuple[float, float]:
-  """Return percentiles of resamples [R], moved outwards for few people."""
+  """Return percentiles of resamples [R], moved outwards for few people.
+
+  A percentile that fewer than ten resamples lie beyond says where the last of
+  them fell.  There the limit is read off at the tenth, and its distance from
+  the median stretched as that of a normal distribution.
+  """
   tail = (1 - level) / 2
+  wanted = _NORMAL.inv_cdf(1 - tail)
   if num_people > 1:
-    tail = _NORMAL.cdf(-student_quantile(1 - tail, num_people - 1))
-  low, high = np.quantile(draws, [tail, 1 - tail])
-  return float(low), float(high)
+    wanted = student_quantile(1 - tail, num_people - 1)
+  known = _NORMAL.inv_cdf(max(1 - _BEYOND / len(draws), 0.75))
+  reach = min(wanted, known)
+  share = _NORMAL.cdf(-reach)
+  low, centre, high = np.quantile(draws, [share, 0.5, 1 - share])
+  stretch = wanted / reach
+  return (
+    float(centre - stretch * (centre - low)),
+    float(centre + stretch * (high - centre)),
+  )
 
 
 def student_quantile(probability: float, freedom: int) -> float:

@@ -17,7 +17,9 @@ How an interval is made:
   says so. Crossed resampling counts the spread of single queries more than
   once and is on the wide side (Owen 2007, the pigeonhole bootstrap).
 * **Percentiles**, moved outwards for few people as Student's t asks (Hesterberg
-  2015, the expanded percentile interval).
+  2015, the expanded percentile interval). Limits corrected for many comparisons
+  lie farther out than resamples tell: those are stretched from where ten still
+  lie beyond, as a normal distribution's would be.
 * **Classes.** Where every class belongs to one person (who is it?), a person
   drawn twice counts as two classes. Otherwise a resample in which a class has
   no person is drawn again; after 50 rounds the class is left out.

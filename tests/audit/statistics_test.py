@@ -166,6 +166,32 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(seeds, people):
   assert 0.88 <= inside / runs <= 0.99
 
 
+@pytest.mark.parametrize("people", [10, 62])
+@pytest.mark.parametrize("comparisons", [13, 78])
+def test_limits_corrected_for_many_comparisons_lie_beyond_the_resamples(
+  people, comparisons
+):
+  level = 1 - 0.05 / comparisons
+  rng = np.random.default_rng(0)
+  found = {
+    num: resampling.percentiles(rng.normal(size=num), people, level)
+    for num in (2000, 200_000)
+  }
+  t = resampling.student_quantile((1 + level) / 2, people - 1)
+  for low, high in found.values():
+    assert low == pytest.approx(-t, rel=0.15)
+    assert high == pytest.approx(t, rel=0.15)
+  draws = np.linspace(-1, 1, 2000)
+  low, high = resampling.percentiles(draws, people, level)
+  assert low < -1 and high > 1
+
+
+def test_limits_that_resamples_tell_are_their_percentiles():
+  draws = np.random.default_rng(0).exponential(size=1000)
+  found = resampling.percentiles(draws, 1000, 0.95)
+  np.testing.assert_allclose(found, np.quantile(draws, [0.025, 0.975]))
+
+
 def test_a_paired_difference_is_far_tighter_than_its_parts():
   rng = np.random.default_rng(6)
   a = rng.uniform(0.1, 0.8, size=(3, 1, 40))
