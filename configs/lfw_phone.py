@@ -1,9 +1,9 @@
 """A small network for a phone that tells a face's gender, with a guarantee.
 
-Question: the network of configs/lfw_gender.py, whose device half is 64 times as
-small as the recognizer's, with the chain of configs/lfw_certified.py.  What
-does it answer, what is proved, and what does a device half in whole numbers
-(int8) cost?
+Question: the network of configs/lfw_gender.py, whose device half has a seventh
+of the recognizer's parameters, with the chain of configs/lfw_certified.py.
+What does it answer, and what is proved?  `launch/export.py` of its workdir
+prints what a device half in whole numbers (int8) costs.
 
 Command: python launch/run.py --config=configs/lfw_phone.py:small
   --config.data.path=<folder> --workdir=runs/phone

@@ -34,8 +34,7 @@ def get_config(variant: str = "full"):
       "project": {"chain": ("project.pca",), "k": c.privatizers.project.k},
     }
   )
-  c.audit.attacks = {"linear": c.audit.attacks.linear}
-  c.audit.queries, c.audit.query_attacks = (), ()
+  c.audit.queries = ()
   c.audit.saturation.shares = c.audit.saturation.widths = ()
   c.audit.inversion.steps = 10 if variant == "tiny" else 1500
   return c

