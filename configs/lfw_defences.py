@@ -15,7 +15,7 @@ attackers.  Gender where identity leaks 22.9 % (undefended 97.4, floor 14.6):
 active 97.0, learned 95.0, rate 94.1, nopeek 91.7, ties; pruned 92.6, siamese
 with reversal 91.4, entropy 91.3, siamese 91.2, siamese with entropy 90.9,
 reversal 90.9, maxent 90.7, simple 90.6, conceal 90.3, lower.  The grids of all
-terms but rate end before they cost anything.  docs/results/lfw_defences.md
+but rate end before the point that they may cost.  docs/results/lfw_defences.md
 """
 
 from configs import default, lfw_recognizer, spar_defences

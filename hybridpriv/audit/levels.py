@@ -56,7 +56,7 @@ def section(compared: Sequence[Study]) -> page.Section | None:
         ),
         f"**{one['target']}** at {words.share(one['leakage'])} % or less, in"
         f" the study named and in {first.name}. Leakage and utility in percent,"
-        " differences (that study less this one) in points.",
+        f" differences (the study named less {first.name}) in points.",
         words=(1, 2, 3, 6),
       )
     )
@@ -96,10 +96,8 @@ def _pair(
   people = {frozenset(table.people.tolist()) for table in tables}
   if len(people) > 1 or len(data) > 1:
     return "other people: not paired"
-  if (
-    max(min(map(statistics.value, c.leakage)) for c in (here, there))
-    > (one["leakage"])
-  ):
+  least = [min(map(statistics.value, c.leakage)) for c in (here, there)]
+  if max(least) > one["leakage"]:
     return "no setting so low"
   num = min(len(table.sum) for table in tables)
 
