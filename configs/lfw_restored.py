@@ -2,10 +2,10 @@
 
 Question: NoPeek, the reconstruction adversary and conditional entropy were
 published against inversion, the rate term against everything.  The trainings of
-configs/lfw_defences.py with these four, without noise, against decoders that
-are trained for each: what does a decoder restore from the whole feature and
-from four components, and what did hiding it cost?  Decoders restore what the
-first trained network sends; `small` has one.
+configs/lfw_defences.py with these four, without projection or noise, against
+decoders and linear inversion that are trained for each: what is restored from
+the whole feature, and what did hiding it cost?  They restore what the first
+trained network sends; `small` has one.
 
 Command: python launch/run.py --config=configs/lfw_restored.py:small
   --config.data.path=<folder> --workdir=runs/restored
@@ -28,12 +28,7 @@ def get_config(variant: str = "full"):
   c.trainings = default.in_order(
     {k: v for k, v in c.trainings.items() if k in ("simple", *_AGAINST)}
   )
-  c.privatizers = default.in_order(
-    {
-      "identity": {"chain": ()},
-      "project": {"chain": ("project.pca",), "k": c.privatizers.project.k},
-    }
-  )
+  c.privatizers = default.in_order({"identity": {"chain": ()}})
   c.audit.queries = ()
   c.audit.saturation.shares = c.audit.saturation.widths = ()
   c.audit.inversion.steps = 10 if variant == "tiny" else 1500
