@@ -31,7 +31,7 @@ from references import device_half
 from hybridpriv.deploy import export, wire
 from hybridpriv.networks import dlib, sensor, staged, vgg
 
-_ROUNDS, _PROCESSES = 15, 5
+_ROUNDS, _PROCESSES = 15, 3
 _WHOLE = "the whole network on the device"
 _THREADS = {"": 0, ", one thread": 1}
 _CALIBRATED = 8
@@ -55,14 +55,14 @@ class Model(NamedTuple):
   cuts: tuple[str, ...]
 
 
-_PUBLISHED = ("conv5_1", "conv5_2", "conv5_3")
+_PUBLISHED = ("pool3", "pool4", "conv5_1", "conv5_2", "conv5_3")
 MODELS = (
   Model("VGG-16", vgg.vgg16(num_classes=2), (224, 224, 3), _PUBLISHED),
   Model(
     "resnet29_dlib",
     dlib.resnet29_dlib(num_classes=2),
     (150, 150, 3),
-    ("block11", "block12", "block13"),
+    ("block3", "block7", "block10", "block11", "block12", "block13"),
   ),
   Model(
     "VGG-16 of a quarter of the width",
@@ -74,7 +74,7 @@ MODELS = (
     "sensor network",
     sensor.sensor(num_classes=7),
     (128, 6),
-    ("pool2", "pool3"),
+    ("pool1", "pool2", "pool3"),
   ),
 )
 
@@ -101,7 +101,9 @@ def run(quick: bool) -> list[measure.Row]:
   """
   rows: list[measure.Row] = []
   for model in MODELS[2:] if quick else MODELS:
-    rows += measured(model, *((1, 2) if quick else (3, _PROCESSES)))
+    rows += measured(
+      model, *((1, 2) if quick else (len(model.cuts), _PROCESSES))
+    )
   return rows + ([] if quick else _torch())
 
 
