@@ -37,8 +37,8 @@ MIN_GUARANTEE = flags.DEFINE_list(
 MAX_QUERIES = flags.DEFINE_integer(
   "max_queries",
   1,
-  "codes of one input that an attacker has, 1 or as many as were audited (10,"
-  " 100); --export lets a device send so many",
+  "codes that an attacker has, of one input or of several of one person, 1 or"
+  " as many as were audited (10, 100); --export lets a device send so many",
 )
 OUT = flags.DEFINE_string("out", "", "folder for the figure of the front")
 EXPORT = flags.DEFINE_string("export", "", "also make the bundle of the choice")
@@ -64,6 +64,11 @@ def main(given: list[str]) -> None:
   found = planning.options(
     {w: results.read(w) for w in workdirs}, num_queries=MAX_QUERIES.value
   )
+  if EXPORT.value and not (found := [o for o in found if planning.ships(o)]):
+    program.fail(
+      "--export: no defence of these studies ships; one must end in"
+      " noise.discrete and quantize.saturate, as in configs/lfw_certified.py"
+    )
   asked = planning.limits(constraints, list(found[0].leakage))
   made = planning.plan(found, constraints)
   if OUT.value:
@@ -104,6 +109,8 @@ def _by_target(name: str, given: Sequence[str] | None) -> dict | None:
 
 def _show(option, asked) -> None:
   """Print an option: what it is, and what validation and test say."""
+  from hybridpriv.audit import planning
+
   print(f"  {option.row.name}, cut after {option.row.cut} ({option.workdir})")
   useful, leaks = option.confirmed
   lines = [f"utility {100 * option.utility:.1f} % on validation"]
@@ -113,9 +120,9 @@ def _show(option, asked) -> None:
     said = "with so many codes nobody tried" if math.isnan(value) else ""
     said = said or f"{100 * value:.1f} % on validation"
     line = f"leaks {target} {said}"
-    line += (
-      f"; {_tested(leaks[target])}, chance {100 * leaks[target].chance:.1f}"
-    )
+    for m in leaks[target]:
+      line += f"; {_tested(m)}{_of_several(m)}"
+    line += f", chance {100 * leaks[target][0].chance:.1f}"
     if target in option.proved:
       line += f"; proved: at most {100 * option.proved[target]:.1f} %"
     print("   ", line)
@@ -128,6 +135,8 @@ def _show(option, asked) -> None:
     if target not in option.leakage:
       print("    beside it:", _tested(option.row.leakage_of(target)))
   print(f"    {option.num_bytes} bytes and the frame's 14, {device}")
+  if not planning.ships(option):
+    print("    does not ship: nothing is proved of it on whole numbers")
   for limit in asked:
     measured = _test_value(option, limit.name)
     if measured is None:
@@ -147,6 +156,13 @@ def _tested(m) -> str:
   )
 
 
+def _of_several(m) -> str:
+  """Say of how many inputs an attack had codes, where it is more than one."""
+  if "queries" not in m.extra:
+    return ""
+  return f" by codes of {m.num_queries} {m.extra['queries']}"
+
+
 def _test_value(option, name: str) -> float | None:
   """Read what the test says of a constrained number."""
   useful, leaks = option.confirmed
@@ -154,7 +170,7 @@ def _test_value(option, name: str) -> float | None:
     return sum(m.value for m in useful) / len(useful)
   flag, _, target = name.partition("=")
   if flag == "--max_leakage":
-    return leaks[target or next(iter(leaks))].value
+    return max(m.value for m in leaks[target or next(iter(leaks))])
   return None
 
 

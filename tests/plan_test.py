@@ -43,6 +43,14 @@ def test_a_hundred_codes_are_judged_as_a_hundred(launch):
   assert "with --max_leakage at 0.1" in many.stdout
 
 
+def test_codes_of_several_pictures_of_one_person_are_named(launch):
+  done = launch("plan", STUDY, "--max_leakage=0.13", "--max_queries=10")
+  chosen, _, _ = done.stdout.partition("also fits")
+  assert "by codes of 10 different inputs of one person" in chosen
+  assert "warning: on test it misses --max_leakage" in chosen
+  assert "does not ship" in done.stdout
+
+
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [

@@ -49,7 +49,8 @@ class Option(NamedTuple):
     row: the defence.
     utility: mean over desired labels, on validation.
     leakage: by private target, on validation.
-    confirmed: utility, and leakage by target, on test.
+    confirmed: utility, and leakage by target, on test; of many codes also that
+      by codes of several inputs of one person, the worse on validation first.
     num_bytes: of a code.
     device_ms: of the client half; NaN if it was not measured.
     proved: success of any attacker with one code at most, by target.
@@ -59,7 +60,7 @@ class Option(NamedTuple):
   row: Row
   utility: float
   leakage: Mapping[str, float]
-  confirmed: tuple[Sequence[Measurement], Mapping[str, Measurement]]
+  confirmed: tuple[Sequence[Measurement], Mapping[str, Sequence[Measurement]]]
   num_bytes: int
   device_ms: float
   proved: Mapping[str, float]
@@ -136,7 +137,7 @@ def options(
       leaks = {
         t: m
         for t in private
-        if (m := _worst(row, t, num_queries)) and m.validation is not None
+        if (m := _worst(row, t, num_queries)) and m[0].validation is not None
       }
       if not useful or len(leaks) < len(private):
         continue
@@ -145,11 +146,11 @@ def options(
           workdir,
           row,
           sum(float(m.validation or 0) for m in useful) / len(useful),
-          {t: _on_validation(row, m, num_queries) for t, m in leaks.items()},
+          {t: _on_validation(row, m[0], num_queries) for t, m in leaks.items()},
           (useful, leaks),
           row.num_bytes,
           float(cost.get("time_ms", math.nan)),
-          _proved(row, leaks, num_queries),
+          _proved(row, {t: m[0] for t, m in leaks.items()}, num_queries),
         )
       )
   if not found:
@@ -160,20 +161,32 @@ def options(
   return found
 
 
-def _worst(row: Row, target: str, num_queries: int) -> Measurement | None:
-  """Find the worst attack with so many codes of one input, or fewer."""
+def _worst(row: Row, target: str, num_queries: int) -> list[Measurement]:
+  """Find the worst attacks with so many codes, or fewer, the worst one first.
+
+  A device repeats no code: what it sends more of is of other inputs, and these
+  may be nearly the same, or different ones of one person.  One attack each.
+  """
   worst = row.leakage_of(target)
   if worst is None or num_queries == 1:
-    return worst
+    return [worst] if worst else []
   able = [
     m
     for m in row.leakage
     if (m.target, m.metric) == (target, worst.metric)
     and 1 < m.num_queries <= num_queries
     and m.validation is not None
-    and "queries" not in m.extra  # those are of several inputs
   ]
-  return max([worst, *able], key=lambda m: m.validation or 0.0)
+  kinds = (
+    [worst, *(m for m in able if "queries" not in m.extra)],
+    [m for m in able if "queries" in m.extra],
+  )
+
+  def validation(m: Measurement) -> float:
+    return m.validation or 0.0
+
+  found = [max(own, key=validation) for own in kinds if own]
+  return sorted(found, key=validation, reverse=True)
 
 
 def _on_validation(row: Row, m: Measurement, num_queries: int) -> float:
@@ -201,6 +214,15 @@ def _proved(
         if m.metric in one["leakage"].get(target, {})
       }
   return {}
+
+
+def ships(option: Option) -> bool:
+  """Say whether its chain is one that a bundle can hold."""
+  members = [stage["name"] for stage in option.row.privatizer]
+  return bool(option.row.guarantees) and members[-2:] == [
+    "noise.discrete",
+    "quantize.saturate",
+  ]
 
 
 def limits(constraints: Constraints, targets: Sequence[str]) -> list[Limit]:

@@ -110,7 +110,7 @@ def test_the_choice_is_made_on_validation_and_the_test_stands_beside(found):
   assert chosen.row.name == "middle"
   useful, leaks = chosen.confirmed
   assert [m.value for m in useful] == [pytest.approx(0.91)]
-  assert leaks["who"].value == pytest.approx(0.21)
+  assert [m.value for m in leaks["who"]] == [pytest.approx(0.21)]
 
 
 def test_where_nothing_fits_it_says_what_would(found):
@@ -168,6 +168,23 @@ def test_of_many_codes_proof_and_leakage_are_those_of_as_many():
     more = dataclasses.replace(row, leakage=(*row.leakage, other))
     found = planning.options({HERE: _study([more])}, num_queries=100)
     assert math.isnan(found[0].leakage["who"])
+  # A device sends codes of other inputs: those of one person count as well.
+  several = dataclasses.replace(
+    often,
+    validation=0.6,
+    value=0.7,
+    low=0.6,
+    high=0.8,
+    extra={"queries": "different inputs of one person"},
+  )
+  more = dataclasses.replace(row, leakage=(*row.leakage, several))
+  (found,) = planning.options({HERE: _study([more])}, num_queries=10)
+  assert found.leakage["who"] == 0.6
+  worse = dataclasses.replace(several, validation=0.1)
+  more = dataclasses.replace(row, leakage=(*row.leakage, worse))
+  (found,) = planning.options({HERE: _study([more])}, num_queries=10)
+  assert found.leakage["who"] == 0.35
+  assert [m.value for m in found.confirmed[1]["who"]] == [often.value, 0.7]
   # What nobody tried keeps no constraint.
   assert math.isnan(hundred.leakage["who"]) and not hundred.proved
   made = planning.plan([hundred], planning.Constraints({"": 1.0}))
@@ -177,6 +194,15 @@ def test_of_many_codes_proof_and_leakage_are_those_of_as_many():
   thrifty = planning.Constraints(min_utility=0.5)
   assert planning.plan([hundred, known], thrifty).chosen is known
   assert planning.front([hundred, known]) == [known]
+
+
+def test_what_ships_ends_as_a_bundle_does():
+  chain = ({"name": "noise.discrete"}, {"name": "quantize.saturate"})
+  row = dataclasses.replace(_row("a", 0.9, 0.2, proved=0.6), privatizer=chain)
+  other = dataclasses.replace(row, name="b", privatizer=chain[:1])
+  found = planning.options({HERE: _study([row, other, *ROWS])})
+  assert [o.row.name for o in found if planning.ships(o)] == ["a"]
+  assert planning.ships(found[0]) and not planning.ships(found[1])
 
 
 def test_only_the_guarantee_of_one_code_counts(found):
