@@ -36,7 +36,6 @@ DRAIN_S = flags.DEFINE_integer(
 )
 
 _TURN_S = 5e-4  # of a thread, before another one may go on
-_MORE = 512  # connections beside those that wait for an answer
 
 
 def main(_: list[str]) -> None:
@@ -81,6 +80,7 @@ def main(_: list[str]) -> None:
   gc.collect()
   gc.freeze()
   sys.setswitchinterval(_TURN_S)
+  _open_many()
   print(
     f"bundle {own.id.hex()}: {scheme}://{HOST.value}:{PORT.value}", flush=True
   )
@@ -94,10 +94,21 @@ def main(_: list[str]) -> None:
     ssl_keyfile=TLS_KEY.value or None,
     timeout_graceful_shutdown=DRAIN_S.value,
     http=prompt.Prompt,
-    # Longer than what a load balancer keeps a connection for.
+    # Longer than what a load balancer keeps a connection for. How many there
+    # are is not limited: an idle one costs little, and with a limit a crowd of
+    # open pages would shut out the probes that ask whether all is well.
     timeout_keep_alive=75,
-    limit_concurrency=MAX_WAITING.value + _MORE,
   )
+
+
+def _open_many() -> None:
+  """Let the process hold as many connections as the system allows it."""
+  try:
+    import resource
+  except ModuleNotFoundError:  # on Windows there is no such limit
+    return
+  _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+  resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 if __name__ == "__main__":

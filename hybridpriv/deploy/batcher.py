@@ -75,7 +75,7 @@ class Batcher:
       batch = [await self._queue.get()]
       while len(batch) < self._sizes[-1] and not self._queue.empty():
         batch.append(self._queue.get_nowait())
-      # Who has hung up needs no answer.
+      # One whose request was cancelled needs no answer.
       batch = [one for one in batch if not one.answer.done()]
       if not batch:
         continue

@@ -10,7 +10,7 @@ import functools
 import gzip
 import pathlib
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import fastapi
 from fastapi import responses
@@ -19,6 +19,7 @@ from hybridpriv.deploy.client import manifest
 
 PAGE = pathlib.Path(__file__).parent / "page"
 _INDEX = "index.html"
+_PIECE = 2**16
 
 # Files of a bundle that a page may have: what runs on the device, and what
 # shows there how a cloud could pry.  The cloud half itself stays here.
@@ -85,10 +86,8 @@ def router(
       "Vary": "Accept-Encoding",
       **({"Content-Encoding": "gzip"} if zipped else {}),
     }
-    return fastapi.Response(
-      _content(known[name], zipped),
-      headers=headers,
-      media_type=_TYPES[known[name].suffix],
+    return _sent(
+      _content(known[name], zipped), headers, _TYPES[known[name].suffix]
     )
 
   @functools.cache
@@ -113,11 +112,29 @@ def router(
       return responses.JSONResponse(
         {"detail": f"{name} is damaged on the server", "code": "bundle"}, 500
       )
-    return fastapi.Response(
-      content, headers=headers, media_type="application/octet-stream"
-    )
+    return _sent(content, headers, "application/octet-stream")
 
   return made
+
+
+def _sent(
+  content: bytes, headers: Mapping[str, str], kind: str
+) -> fastapi.Response:
+  """Send a file in pieces: the next one when a reader has taken the last.
+
+  As a whole every slow reader would have a copy of its own.
+  """
+
+  async def pieces() -> AsyncIterator[memoryview]:
+    view = memoryview(content)
+    for start in range(0, len(view), _PIECE):
+      yield view[start : start + _PIECE]
+
+  return responses.StreamingResponse(
+    pieces(),
+    headers={**headers, "Content-Length": str(len(content))},
+    media_type=kind,
+  )
 
 
 @functools.cache

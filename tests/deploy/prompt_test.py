@@ -10,20 +10,30 @@ prompt = pytest.importorskip("hybridpriv.deploy.prompt")
 
 LIMIT_S = 0.5
 REQUEST = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+LARGE = 2**25  # more than what the system keeps ready for a reader
+PIECE = 2**16
 
 
 async def _app(scope, receive, send):
-  """Answers, to /slow after more than the limit."""
+  """Answers, to /slow after more than the limit, to /large with much."""
   if scope["path"] == "/slow":
     await asyncio.sleep(2 * LIMIT_S)
-  headers = [(b"content-length", b"2")]
+  is_large = scope["path"] == "/large"
+  size = LARGE if is_large else 2
+  headers = [(b"content-length", str(size).encode())]
   await send({"type": "http.response.start", "status": 200, "headers": headers})
-  await send({"type": "http.response.body", "body": b"ok"})
+  if is_large:
+    for _ in range(LARGE // PIECE):
+      part = {"body": bytes(PIECE), "more_body": True}
+      await send({"type": "http.response.body", **part})
+  last = b"" if is_large else b"ok"
+  await send({"type": "http.response.body", "body": last})
 
 
 @pytest.fixture
 def port(monkeypatch):
   monkeypatch.setattr(prompt, "HEAD_S", LIMIT_S)
+  monkeypatch.setattr(prompt, "READ_S", LIMIT_S)
   listening = socket.create_server(("127.0.0.1", 0))
   server = uvicorn.Server(
     uvicorn.Config(_app, http=prompt.Prompt, log_level="error", lifespan="off")
@@ -84,3 +94,34 @@ def test_who_waits_for_an_answer_or_between_requests_is_left_alone(port):
     time.sleep(1.5 * LIMIT_S)
     own.sendall(REQUEST)
     assert _read(own).endswith(b"ok")
+
+
+def _count(own):
+  """Counts bytes until the other side hangs up, in whichever way."""
+  found = 0
+  try:
+    while part := own.recv(PIECE):
+      found += len(part)
+  except ConnectionResetError:
+    pass
+  return found
+
+
+def test_who_asks_for_much_and_reads_nothing_is_hung_up_on(port):
+  with _connect(port) as own:
+    own.sendall(REQUEST.replace(b"/ ", b"/large "))
+    time.sleep(3 * LIMIT_S)
+    assert _count(own) < LARGE
+
+
+def test_who_reads_slowly_gets_all(port):
+  with _connect(port) as own:
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE)
+    asked = REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    own.sendall(asked.replace(b"/ ", b"/large "))
+    start, found = time.monotonic(), 0
+    while part := own.recv(PIECE):
+      found += len(part)
+      if time.monotonic() - start < 3 * LIMIT_S:
+        time.sleep(LIMIT_S / 50)
+    assert found > LARGE
