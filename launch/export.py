@@ -8,6 +8,8 @@ ships, as those of configs/lfw_certified.py. Needs the extra `deploy`.
 """
 
 import pathlib
+import signal
+import sys
 
 import program
 from absl import flags
@@ -33,6 +35,8 @@ def main(_: list[str]) -> None:
   """Export, and say where the bundle is."""
   from hybridpriv.study import shipping  # JAX takes seconds to load
 
+  # An exception, so that what is half written is taken away.
+  signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
   made = shipping.run(
     program.workdir(),
     pathlib.Path(OUT.value),

@@ -1,6 +1,7 @@
 """The folder that ships: both halves, a manifest, a client."""
 
 import json
+import os
 import pathlib
 import shutil
 import tempfile
@@ -84,7 +85,11 @@ def write(
     text = json.dumps(whole, indent=1, allow_nan=False) + "\n"
     (fresh / manifest.FILE).write_text(text)
     fresh.chmod(0o755)
+    # On the disk before it has its name: a name alone is no bundle.
+    for path in (*fresh.rglob("*"), fresh):
+      _flush(path)
     fresh.rename(out)
+    _flush(out.parent)
   except OSError as error:
     raise ValueError(
       f"the bundle could not be written ({error}); nothing of it is left"
@@ -92,6 +97,15 @@ def write(
   finally:
     shutil.rmtree(fresh, ignore_errors=True)
   return manifest.read(out)
+
+
+def _flush(path: pathlib.Path) -> None:
+  """Have what a file or folder holds written to the disk."""
+  opened = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(opened)
+  finally:
+    os.close(opened)
 
 
 def check(out: pathlib.Path) -> None:

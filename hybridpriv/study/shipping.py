@@ -1,6 +1,5 @@
 """From a finished study to a bundle: both halves, their manifest and price."""
 
-import dataclasses
 import json
 import pathlib
 import tempfile
@@ -11,15 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hybridpriv import study
+from hybridpriv import build, study
 from hybridpriv.deploy import bundle, export
 from hybridpriv.deploy.client import manifest, sending
 from hybridpriv.privatizers import privatizer as privatizer_lib
-from hybridpriv.study import demonstrating, fitting, halves, workdir
+from hybridpriv.study import demonstrating, fitting, halves, price, workdir
 from hybridpriv.study.setup import Setup, key
 from hybridpriv.train import features
 
-_DELTA = 1e-5
 _CALIBRATED = 128  # samples of task-train that int8 is calibrated with
 _RANGED = 4096  # samples of task-train whose codes say what is usual
 _JUDGED = 256  # samples of task-validation that exported halves are judged by
@@ -95,8 +93,8 @@ def run(
       judged = _judge(setup, chosen, client, files, say)
       graphs = demonstrating.make(setup, chosen, say) if demo else []
       files |= _write_demo(graphs, pathlib.Path(scratch))
-      budget = _budget(setup, chosen, max_queries)
-      say(_last(budget))
+      budget = price.budget(setup, chosen, max_queries)
+      say(price.summary(budget))
       return bundle.write(
         out,
         files,
@@ -126,21 +124,6 @@ def _write_demo(
       raise ValueError(f"{path.name} cannot be written ({error})") from error
     files[graph.file] = path
   return files
-
-
-def _last(budget: Mapping[str, Any]) -> str:
-  """Say what is proved once a device has spent its budget."""
-  last = budget["table"][-1]
-  lines = [
-    f"{target} (of {round(1 / b['blind'])} equally likely) at most"
-    f" {100 * b['success']:.1f} %"
-    for target, b in last["success"].items()
-  ]
-  return (
-    f"proved when a device has sent all {last['num_queries']} codes:"
-    f" {', '.join(lines)}; epsilon {last['epsilon']:.1f};"
-    " --max_queries allows fewer"
-  )
 
 
 def _codes(client: export.Half, setup: Setup, index: np.ndarray) -> np.ndarray:
@@ -331,6 +314,7 @@ def _describe(
       "bits": knobs["bits"],
       "radius": chosen.proved.clip_norm,
       "sigma": chosen.proved.sigma,
+      "grid": 1 / _levels(chosen.row),
       "low": usual.min(axis=0).tolist(),
       "high": usual.max(axis=0).tolist(),
     },
@@ -346,44 +330,18 @@ def _describe(
   }
 
 
+def _levels(row: build.Row) -> int:
+  """Read how many steps of the grid the radius of the ball has."""
+  return next(
+    dict(knobs)["levels"]
+    for name, knobs in row.stages
+    if "levels" in dict(knobs)
+  )
+
+
 def _by_channel(scale: Any, channels: int) -> list[float]:
   """Give what the study multiplied each channel of its recordings by."""
   return np.broadcast_to(np.asarray(scale, float), channels).tolist()
-
-
-def _budget(
-  setup: Setup, chosen: halves.Chosen, max_queries: int
-) -> dict[str, Any]:
-  """Tabulate what is proved once so many codes have left a device."""
-  audit = setup.folds[0].audit
-  blind = {}
-  for target in (*setup.roles.private, *setup.roles.unforeseen):
-    label = setup.data.labels[target][audit]
-    num = len(np.unique(label[label >= 0]))
-    if num > 1:
-      blind[target] = 1 / num
-  table = []
-  for num_queries in range(1, max_queries + 1):
-    own = dataclasses.replace(chosen.proved, num_queries=num_queries)
-    table.append(
-      {
-        "num_queries": num_queries,
-        "epsilon": own.epsilon(_DELTA),
-        "delta": _DELTA,
-        "success": {
-          target: {
-            "blind": share,
-            "success": own.success(np.full(round(1 / share), share), same=True),
-          }
-          for target, share in blind.items()
-        },
-      }
-    )
-  return {
-    "cost": chosen.proved.ratio**2,
-    "max_queries": max_queries,
-    "table": table,
-  }
 
 
 def _tuples(value: Any) -> Any:

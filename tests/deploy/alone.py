@@ -1,11 +1,34 @@
 """Programs that run where nothing but the device's own can be imported."""
 
 _ABSENT = """
-import importlib.abc, runpy, sys
+import importlib.abc, importlib.metadata, re, runpy, sys
+
+def required(names):
+  # What these packages need, and what that needs, without extras.
+  found = set()
+  while names:
+    name = re.sub("[-_.]+", "-", names.pop()).lower()
+    if name in found:
+      continue
+    found.add(name)
+    try:
+      lines = importlib.metadata.requires(name) or ()
+    except importlib.metadata.PackageNotFoundError:
+      continue
+    names |= {
+      re.match("[A-Za-z0-9._-]+", line)[0]
+      for line in lines
+      if "extra ==" not in line
+    }
+  return found
+
+THERE = required({"numpy", "onnxruntime", "opendp", "pillow"})
+# Modules of what is installed for others, by the packages that bring them.
 ABSENT = {
-  "absl", "dp_accounting", "flax", "jax", "jaxlib", "matplotlib",
-  "ml_collections", "optax", "orbax", "scipy", "tensorflow_datasets", "tqdm",
-}
+  module
+  for module, packages in importlib.metadata.packages_distributions().items()
+  if not {re.sub("[-_.]+", "-", p).lower() for p in packages} & THERE
+} - sys.stdlib_module_names - {"hybridpriv"}
 OWN = {"data", "deploy"}
 
 class Absent(importlib.abc.MetaPathFinder):
@@ -21,7 +44,7 @@ sys.meta_path.insert(0, Absent())
 # Imports all of the folder that is given.
 IMPORT = f"""{_ABSENT}
 sys.path.insert(0, sys.argv[1])
-for name in ("jax", "scipy", "hybridpriv.networks"):
+for name in ("jax", "scipy", "onnx", "starlette", "hybridpriv.networks"):
   try:
     __import__(name)
   except ModuleNotFoundError:

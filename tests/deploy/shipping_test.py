@@ -11,7 +11,7 @@ from hybridpriv import build, study
 from hybridpriv.deploy import export
 from hybridpriv.deploy.client import inputs, manifest, sending
 from hybridpriv.guarantees import guarantee
-from hybridpriv.study import fitting, halves, shipping
+from hybridpriv.study import fitting, halves, price, shipping
 
 STRONG, WEAK = "simple/certified sigma=12", "simple/certified sigma=6"
 
@@ -141,8 +141,29 @@ def test_the_guarantee_is_the_one_of_the_chain_for_one_and_more_codes(
   assert one.law == own.values["guarantee"]["law"] == guarantee.DISCRETE
   assert (code["radius"], code["sigma"]) == (one.clip_norm, one.sigma)
   assert code["radius"] == pytest.approx(24)
+  assert code["grid"] == pytest.approx(1 / 24)  # of the ball of radius 1
   # What adds up over codes, of this and other bundles.
   assert budget["cost"] == pytest.approx((one.clip_norm / one.sigma) ** 2)
+
+
+def test_it_is_said_from_where_on_nothing_is_proved(own):
+  budget = own.values["budget"]
+  said = price.summary(budget)
+  for target in budget["table"][0]["success"]:
+    spent = [
+      row["num_queries"]
+      for row in budget["table"]
+      if row["success"][target]["success"] >= 0.99
+    ]
+    assert (
+      spent
+      and f"from code {spent[0]} on nothing is proved of {target}" in (said)
+    )
+  first = budget | {"table": budget["table"][:1]}
+  is_proved = all(
+    s["success"] < 0.99 for s in first["table"][0]["success"].values()
+  )
+  assert ("warning" in price.summary(first)) != is_proved
 
 
 def test_more_codes_prove_less(own):

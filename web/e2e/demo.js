@@ -109,6 +109,8 @@ function declare(executablePath) {
     );
     const left = await page.textContent("#left");
     assert.equal(left, `${most - 1} of ${most} codes left.`);
+    const isKept = await page.evaluate(() => navigator.storage.persisted());
+    assert.equal(await page.isVisible("#fleeting"), !isKept);
     if (SCREENSHOT) {
       if (graphs) await page.waitForSelector("#cloud:visible");
       await page.screenshot({ path: SCREENSHOT, fullPage: true });

@@ -12,6 +12,8 @@
  *   that write exclude one another: tabs share one budget.
  *
  * Who clears the data of the site starts a new budget; no page can prevent it.
+ * Browsers do so by themselves where storage is not persistent, which the page
+ * asks for, and says where it was refused.
  */
 
 import { toHex } from "./wire.js";

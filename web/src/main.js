@@ -54,6 +54,7 @@ async function start() {
   view.status("");
   view.ready(values, toHex(own.id), numBytes(values.code));
   view.budget(values, await ledger.spent(database));
+  await tellWhetherKept();
   if (values.input.kind === "image") takePhotos(values);
   else takeWindows(values);
   send.addEventListener("click", () =>
@@ -85,7 +86,7 @@ async function ask(own, model, graphs, database) {
   const { code, isUnusual } = manifests.prepare(values, made.data);
   // Else the browser may clear the ledger when space runs low.  Some ask the
   // person, who need not answer at once.
-  navigator.storage?.persist?.().catch(() => {});
+  navigator.storage?.persist?.().then(tellWhetherKept, () => {});
   const paid = await ledger.charge(database, () => manifests.frame(own, code), {
     bundle: toHex(own.id),
     content: inputs.content(input, values.input),
@@ -110,6 +111,13 @@ async function ask(own, model, graphs, database) {
     const seen = await clouds.look(await graphs, input, noisy);
     if (seen.length) view.cloud(seen);
   }
+}
+
+/** Say so where the browser may clear the ledger by itself. */
+async function tellWhetherKept() {
+  const isKept = await navigator.storage?.persisted?.().catch(() => false);
+  if (isKept) view.hide("fleeting");
+  else view.show("fleeting");
 }
 
 /** @param {manifests.Values} values */

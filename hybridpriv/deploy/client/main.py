@@ -35,6 +35,12 @@ def main(bundle: pathlib.Path, argv: list[str] | None = None) -> int:
   except (ValueError, RuntimeError, OSError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 1
+  except MemoryError:
+    print(
+      f"error: {given.input} is too large for the memory of this device",
+      file=sys.stderr,
+    )
+    return 1
   except KeyboardInterrupt:
     print("stopped; the same command goes on from here", file=sys.stderr)
     return 130

@@ -80,7 +80,32 @@ def read(folder: pathlib.Path) -> Manifest:
       f"{path} lacks {', '.join(lacking)}: copy the bundle again"
     )
   _check_cost(path, values)
+  if wrong := _wrong(values):
+    raise ValueError(f"{path}: {wrong}: copy the bundle again")
   return Manifest(folder, content, values)
+
+
+def _wrong(values: Mapping[str, Any]) -> str:
+  """Say what is of another kind than both sides read it as; "" for nothing."""
+  code, budget = values["code"], values["budget"]
+  for name, own in (
+    ("code.k", code["k"]),
+    ("code.bits", code["bits"]),
+    ("budget.max_queries", budget["max_queries"]),
+    *((f"input.shape[{i}]", n) for i, n in enumerate(values["input"]["shape"])),
+  ):
+    if type(own) is not int or own < 1:
+      return f"{name} is {own!r}, expected a whole number, 1 or more"
+  for name in ("low", "high"):
+    own = code[name]
+    if not isinstance(own, list) or len(own) != code["k"]:
+      return f"code.{name} is {own!r}, expected {code['k']} numbers"
+  table = budget["table"]
+  if not isinstance(table, list) or len(table) != budget["max_queries"]:
+    return f"budget.table has no row for each of {budget['max_queries']} codes"
+  if not isinstance(values["utility"]["validation"], (int, float)):
+    return "utility.validation is no number"
+  return ""
 
 
 def _check_cost(path: pathlib.Path, values: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ def discrete_gaussian(values: np.ndarray, *, sigma: float) -> np.ndarray:
 
   Raises:
     ValueError: the values are no whole numbers, or sigma is not above 0.
+    RuntimeError: the system gives no random bits.
   """
   import opendp.prelude as dp  # what exports, but draws nothing, lacks it
 
@@ -33,5 +34,8 @@ def discrete_gaussian(values: np.ndarray, *, sigma: float) -> np.ndarray:
     raise ValueError(f"sigma={sigma}; expected a number above 0")
   dp.enable_features("contrib")
   space = dp.vector_domain(dp.atom_domain(T=dp.i64)), dp.l2_distance(T=float)
-  mechanism = dp.m.make_gaussian(*space, scale=float(sigma))
-  return np.asarray(mechanism([int(v) for v in values]), np.int64)
+  try:
+    mechanism = dp.m.make_gaussian(*space, scale=float(sigma))
+    return np.asarray(mechanism([int(v) for v in values]), np.int64)
+  except dp.OpenDPException as error:  # which is no RuntimeError
+    raise RuntimeError(f"no noise could be drawn: {error}") from error

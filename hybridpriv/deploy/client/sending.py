@@ -78,11 +78,15 @@ def load(path: pathlib.Path) -> Model:
       f"{path.name} needs {package}: pip install {package}"
     ) from error
   except Exception as error:  # it has a type for each of many faults
-    why, *_ = [*str(error).splitlines(), type(error).__name__]
     raise ValueError(
-      f"{path} cannot be run here ({why}): update {package}, see"
+      f"{path} cannot be run here ({_first_line(error)}): update {package}, see"
       " requirements.txt"
     ) from error
+
+
+def _first_line(error: Exception) -> str:
+  first, *_ = [*str(error).splitlines(), type(error).__name__]
+  return first
 
 
 def _onnx(path: str) -> Model:
@@ -132,7 +136,15 @@ def prepare(
       within the radius.
   """
   code = own.values["code"]
-  found = np.asarray(client(inputs[None]), np.float64).reshape(-1)
+  try:
+    found = np.asarray(client(inputs[None]), np.float64).reshape(-1)
+  except MemoryError:
+    raise
+  except Exception as error:  # it has a type for each of many faults
+    raise ValueError(
+      f"the client half could not be run ({_first_line(error)}), so nothing was"
+      " sent: copy the bundle again"
+    ) from error
   whole = np.round(found)
   length = float(np.linalg.norm(whole))
   if (

@@ -9,6 +9,9 @@ import sys
 _HERE = pathlib.Path(__file__).resolve().parent
 
 if __name__ == "__main__":
+  # A device's own Python may be older than what this was exported with.
+  if sys.version_info < (3, 11):  # noqa: UP036
+    sys.exit(f"error: this needs Python 3.11, and is run by {sys.version}")
   sys.path.insert(0, str(_HERE / "lib"))
   try:
     from hybridpriv.deploy.client import main

@@ -46,6 +46,14 @@ def test_the_id_is_the_first_bytes_of_the_hash(bundle):
     ({"code": {"k": 1}}, "lacks code.bits, code.radius"),
     ({"budget": []}, "lacks budget, budget.cost"),
     (
+      {"budget": {"cost": 0.25, "max_queries": "3", "table": []}},
+      "max_queries is '3', expected a whole number",
+    ),
+    (
+      {"budget": {"cost": 0.25, "max_queries": 3, "table": []}},
+      "no row for each of 3 codes",
+    ),
+    (
       {"budget": {"cost": 0.2, "max_queries": 3, "table": []}},
       "noise of 48.0 about a radius of 24.0 does not cost 0.2",
     ),

@@ -50,6 +50,17 @@ def test_a_code_that_the_guarantee_does_not_hold_for_is_refused(own, code):
     sending.prepare(own, lambda x: np.float32([code]), PHOTO)
 
 
+def test_a_client_half_that_fails_sends_nothing_and_says_why(own):
+  class Fault(Exception):  # runtimes have types of their own
+    pass
+
+  def half(inputs):
+    raise Fault(f"no kernel for {inputs.dtype}\nin node 3")
+
+  with pytest.raises(ValueError, match=r"\(no kernel for uint8\), so nothing"):
+    sending.prepare(own, half, PHOTO)
+
+
 def test_a_frame_is_of_this_bundle_and_of_its_length(own, half):
   pytest.importorskip("opendp")
   frame = sending.frame(own, sending.prepare(own, half, PHOTO))
