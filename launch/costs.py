@@ -8,81 +8,19 @@ and, in brackets, how much that is of the whole network's; of bytes that are
 sent, of the input's.
 """
 
-import json
 import pathlib
-import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+import device_costs
 import program
 from absl import flags
+from device_costs import Cost
 
 OUT = flags.DEFINE_string("out", "costs", "folder for tables and figure")
 
-_WHAT = re.compile(
-  r"(?P<network>.*) to (?P<cut>\w+)(, (?P<form>[^:]*))?: (?P<kind>.*)"
-)
 # Units that numbers of theirs read well in: factor and name.
 _SCALES = {"s": (1e3, "ms"), "MB": (1.0, "MB"), "MiB": (1.0, "MiB")}
-_SENT = "sent (of the picture as JPEG, or the window)"
-_THREAD = ", one thread"
-
-
-class Cost(NamedTuple):
-  """One cost of one cut.
-
-  Attributes:
-    network: name.
-    cut: last stage on the device.
-    form: what runs it, "" where that does not matter.
-    kind: what is paid.
-    ours: for the client half.
-    share: of what the whole network costs.
-    unit: of `ours`.
-  """
-
-  network: str
-  cut: str
-  form: str
-  kind: str
-  ours: float
-  share: float
-  unit: str
-
-
-def read(path: pathlib.Path) -> list[Cost]:
-  """Read what the bench wrote.
-
-  Raises:
-    ValueError: it is another file.
-  """
-  try:
-    found = json.loads(path.read_text())
-    rows = found["rows"] if found["bench"] == "device" else []
-  except (OSError, ValueError, KeyError, TypeError) as error:
-    raise ValueError(f"{path} cannot be read ({error})") from error
-  costs = []
-  for row in rows:
-    parts = _WHAT.fullmatch(row["what"])
-    if not parts or row["skipped"] or row["against"].startswith("PyTorch"):
-      continue
-    form, kind = parts["form"] or "", parts["kind"]
-    if form.endswith(_THREAD):
-      form, kind = form.removesuffix(_THREAD), kind + _THREAD
-    costs.append(
-      Cost(
-        parts["network"],
-        parts["cut"],
-        form,
-        _SENT if kind.startswith("sent") else kind,
-        row["ours"],
-        row["ours"] / row["reference"],
-        row["unit"],
-      )
-    )
-  if not costs:
-    raise ValueError(f"{path} is of no run of `launch/bench.py device`")
-  return costs
 
 
 def tables(costs: Sequence[Cost]) -> str:
@@ -177,7 +115,7 @@ def main(given: list[str]) -> None:
 
   from hybridpriv.audit import drawing
 
-  costs = read(pathlib.Path(given[0]))
+  costs = device_costs.read(pathlib.Path(given[0]))
   out = pathlib.Path(OUT.value)
   out.mkdir(parents=True, exist_ok=True)
   drawing.save(functools.partial(figure, costs), out, "device_costs")

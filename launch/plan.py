@@ -16,6 +16,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+import device_costs
 import program
 from absl import flags
 
@@ -27,7 +28,16 @@ MIN_UTILITY = flags.DEFINE_float(
 )
 MAX_BYTES = flags.DEFINE_float("max_bytes", None, "largest code, in bytes")
 MAX_DEVICE_MS = flags.DEFINE_float(
-  "max_device_ms", None, "longest client half, in ms where the study ran"
+  "max_device_ms", None, "longest client half, in ms"
+)
+DEVICE_COSTS = flags.DEFINE_string(
+  "device_costs",
+  "",
+  "times of client halves, what `launch/bench.py device` wrote on the device; by"
+  " default those of JAX where the study ran",
+)
+RUNTIME = flags.DEFINE_string(
+  "runtime", "ONNX float32", "what runs it there, as that file names it"
 )
 MIN_GUARANTEE = flags.DEFINE_list(
   "min_guarantee",
@@ -62,7 +72,9 @@ def main(given: list[str]) -> None:
     _by_target("min_guarantee", MIN_GUARANTEE.value),
   )
   found = planning.options(
-    {w: results.read(w) for w in workdirs}, num_queries=MAX_QUERIES.value
+    {w: results.read(w) for w in workdirs},
+    num_queries=MAX_QUERIES.value,
+    device_ms=_device_ms(),
   )
   if EXPORT.value and not (found := [o for o in found if planning.ships(o)]):
     program.fail(
@@ -88,6 +100,15 @@ def main(given: list[str]) -> None:
       _show(other, asked)
     if EXPORT.value:
       _export(made.chosen)
+
+
+def _device_ms() -> dict[tuple[float, float], float] | None:
+  """Read what client halves take on the device, if that was measured."""
+  if not DEVICE_COSTS.value:
+    return None
+  costs = device_costs.read(pathlib.Path(DEVICE_COSTS.value))
+  found = device_costs.times(costs, RUNTIME.value)
+  return {half: 1e3 * seconds for half, seconds in found.items()}
 
 
 def _by_target(name: str, given: Sequence[str] | None) -> dict | None:
@@ -129,7 +150,7 @@ def _show(option, asked) -> None:
   device = (
     "time on the device not measured"
     if math.isnan(option.device_ms)
-    else f"{option.device_ms:.1f} ms for the client half (JAX, where it ran)"
+    else f"{option.device_ms:.1f} ms for the client half ({_runtime()})"
   )
   for target in option.row.worst:
     if target not in option.leakage:
@@ -147,6 +168,10 @@ def _show(option, asked) -> None:
         f"    warning: on test it misses {limit.name} by"
         f" {100 * over:.1f} points"
       )
+
+
+def _runtime() -> str:
+  return RUNTIME.value if DEVICE_COSTS.value else "JAX, where it ran"
 
 
 def _tested(m) -> str:

@@ -1,5 +1,7 @@
 """The planner as a program, on results that are kept."""
 
+import json
+
 import pytest
 
 STUDY = "docs/results/lfw_certified.json"
@@ -49,6 +51,28 @@ def test_codes_of_several_pictures_of_one_person_are_named(launch):
   assert "by codes of 10 different inputs of one person" in chosen
   assert "warning: on test it misses --max_leakage" in chosen
   assert "does not ship" in done.stdout
+
+
+def test_times_of_a_device_stand_in_for_those_of_the_study(launch, tmp_path):
+  path = tmp_path / "device.json"
+  whole = {"against": "the whole", "skipped": "", "reference": 1e9, "unit": ""}
+  rows = [
+    # The halves of the study and of another cut, whatever they are called.
+    whole | {"what": "net to a: parameters", "ours": 4400640},
+    whole | {"what": "net to a: multiply-accumulates", "ours": 269641728},
+    whole | {"what": "net to b: parameters", "ours": 4400640},
+    whole | {"what": "net to b: multiply-accumulates", "ours": 1},
+    whole | {"what": "net to a, ONNX int8: a sample", "ours": 0.0042},
+    whole | {"what": "net to b, ONNX int8: a sample", "ours": 0.0001},
+    whole | {"what": "net to a, JAX, one thread: a sample", "ours": 0.1},
+  ]
+  path.write_text(json.dumps({"bench": "device", "rows": rows}))
+  asked = ("plan", STUDY, f"--device_costs={path}", "--runtime=ONNX int8")
+  done = launch(*asked, "--max_device_ms=5")
+  assert "4.2 ms for the client half (ONNX int8)" in done.stdout
+  assert launch(*asked, "--max_device_ms=4", check=False).returncode == 3
+  other = launch("plan", STUDY, f"--device_costs={path}", check=False)
+  assert "timed as 'ONNX float32'; there are ONNX int8" in other.stderr
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ class Constraints(NamedTuple):
     max_leakage: of the worst attack, by target.
     min_utility: of the desired labels, balanced.
     max_bytes: of a code.
-    max_device_ms: of the client half, as measured where the study ran.
+    max_device_ms: of the client half.
     min_guarantee: success that is proved to be out of any attacker's reach who
       has one code, by target: the proof must be at least as strong.
   """
@@ -107,13 +107,18 @@ class Plan(NamedTuple):
 
 
 def options(
-  studies: Mapping[pathlib.Path, Results], *, num_queries: int = 1
+  studies: Mapping[pathlib.Path, Results],
+  *,
+  num_queries: int = 1,
+  device_ms: Mapping[tuple[float, float], float] | None = None,
 ) -> list[Option]:
   """List every defence of studies that has all numbers to be judged by.
 
   Args:
     studies: by workdir.
     num_queries: codes that an attacker has.
+    device_ms: of client halves, by parameters and multiply-accumulates; by
+      default what the studies measured where they ran.
 
   Raises:
     ValueError: there is none, or the studies ask other questions.
@@ -149,7 +154,7 @@ def options(
           {t: _on_validation(row, m[0], num_queries) for t, m in leaks.items()},
           (useful, leaks),
           row.num_bytes,
-          float(cost.get("time_ms", math.nan)),
+          _device_ms(cost, device_ms),
           _proved(row, {t: m[0] for t, m in leaks.items()}, num_queries),
         )
       )
@@ -159,6 +164,15 @@ def options(
       " first (launch/run.py)"
     )
   return found
+
+
+def _device_ms(
+  cost: Mapping[str, float], known: Mapping[tuple[float, float], float] | None
+) -> float:
+  """Read the time of a client half; NaN where nobody took it."""
+  if known is None:
+    return float(cost.get("time_ms", math.nan))
+  return known.get((cost.get("params", 0), cost.get("macs", 0)), math.nan)
 
 
 def _worst(row: Row, target: str, num_queries: int) -> list[Measurement]:

@@ -359,9 +359,10 @@ def test_litert_is_exported_on_demand_and_judged_as_the_others(
   other = {}
 
   def load(path):
-    if path.suffix == ".onnx":
-      other[path.suffix] = exact(path)
-    return other[".onnx"]
+    if path.suffix != ".onnx":
+      return other["client.onnx"]
+    other[path.name] = exact(path)
+    return other[path.name]
 
   monkeypatch.setattr(export, "to_tflite", write)
   monkeypatch.setattr(sending, "load", load)
