@@ -33,8 +33,8 @@ MAX_DEVICE_MS = flags.DEFINE_float(
 DEVICE_COSTS = flags.DEFINE_string(
   "device_costs",
   "",
-  "times of client halves, what `launch/bench.py device` wrote on the device; by"
-  " default those of JAX where the study ran",
+  "times of client halves: a file that `launch/bench.py device` wrote on the"
+  " device; by default those of JAX where the study ran",
 )
 RUNTIME = flags.DEFINE_string(
   "runtime", "ONNX float32", "what runs it there, as that file names it"
