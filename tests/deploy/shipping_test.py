@@ -200,6 +200,19 @@ def test_the_client_half_makes_the_codes_of_the_study(setup, bundle, own):
   assert np.linalg.norm(found, axis=1).max() <= own.values["code"]["radius"]
 
 
+def test_no_processor_overflows_in_int8(bundle):
+  onnx = pytest.importorskip("onnx")
+  graph = onnx.load(bundle / "client.int8.onnx").graph
+  weights = [
+    onnx.numpy_helper.to_array(t).astype(int)
+    for t in graph.initializer
+    if t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1
+  ]
+  assert weights
+  # Two products of them with 255 are added up in 16 bits.
+  assert max(np.abs(w).max() for w in weights) <= 64
+
+
 def test_the_cloud_half_answers_as_the_study_does(setup, bundle, own):
   row, law = _row(setup, own.values["row"])
   codes = np.random.default_rng(0).integers(-40, 40, (7, 4)).astype(np.int8)
