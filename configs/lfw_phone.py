@@ -8,7 +8,10 @@ prints what a device half in whole numbers (int8) costs.
 Command: python launch/run.py --config=configs/lfw_phone.py:small
   --config.data.path=<folder> --workdir=runs/phone
 
-Measured: not yet.
+Measured, `small`, one train seed, on validation: gender 93.5 % undefended, 89.4
+at C/sigma of 4 (simple), where nothing is proved.  Not audited.  The device
+half has 2.6 MB, in int8 0.7, for 0.7 points by ONNX Runtime and none by LiteRT:
+docs/bundle.md.
 """
 
 from configs import lfw_certified, lfw_gender
