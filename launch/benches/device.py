@@ -250,8 +250,8 @@ def _sent(model: Model, cut: str) -> measure.Row:
     data = synthetic_faces.load(
       desired=("beard",),
       private=("person",),
-      people=2,
-      images_per_person=1,
+      people=8,
+      images_per_person=4,
       size=model.shape[0],
     )
     written = io.BytesIO()

@@ -80,3 +80,9 @@ def test_numbers_are_there_and_ratios_are_reference_over_ours(rows):
 def test_all_networks_can_be_cut_where_the_bench_cuts_them(bench):
   for model in bench.MODELS:
     assert set(model.cuts) <= set(model.network.stage_names())
+
+
+def test_what_is_sent_is_known_of_every_network(bench):
+  for model in bench.MODELS:
+    row = bench._sent(model, model.cuts[0])
+    assert row.ours == 14 + 8 < row.reference
