@@ -91,7 +91,8 @@ def open_cluster(
     options: of sbatch, as in "partition=gpu".
     at_once: most jobs that run at any time; None for no limit.
   """
-  given = dict(option.partition("=")[::2] for option in options)
+  pairs = (option.partition("=") for option in options)
+  given = {name: value for name, _, value in pairs}
   for name, value in given.items():
     if name in _RESERVED or not value:
       program.fail(

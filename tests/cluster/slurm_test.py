@@ -16,28 +16,13 @@ _LIMIT_S = 300
 
 # The first training is long enough to be stopped in its middle.
 CONFIG = """
-from configs import default
+from tests.study import tiny
 
 
 def get_config():
-  c = default.get_config()
-  default.make_tiny(c)
-  c.name = "Cuts"
-  c.data.source = "tests.study.made_up:signals"
-  c.data.desired = "answer"
-  c.data.private = "person"
-  c.partition.fractions = (0.4, 0.1, 0.1, 0.4)
-  c.network.function = "tests.study.made_up:Network"
-  c.cut = "inner"
+  c = tiny.signals()
   c.train.base.steps = 8000
   c.train.checkpoint_every = c.train.evaluate_every = 500
-  c.train.finetune.steps = 2
-  c.privatizers.noise.sigma = (0.5,)
-  c.privatizers.noise.k = 4
-  del c.privatizers.project
-  c.audit.attacks = {"nearest": {"function": "neighbour.nearest"}}
-  c.audit.query_attacks = ()
-  c.trainings = default.in_order({"simple": {"siamese": {"weight": 0.0}}})
   c.sweep = {
     "first": {"seed": 0},
     "second": {"seed": 1},
@@ -194,6 +179,19 @@ def test_a_job_that_is_cancelled_is_not_run_again(start, variables, place):
   assert sweep.returncode == 1
   assert "error: second: ended by Slurm, CANCELLED" in errors
   assert out.count("== second") == 1
+
+
+def test_a_job_that_dies_runs_again(start, variables, place):
+  folder = place / "dies"
+  sweep = start("--runs=third", "--slurm=time=30", f"--workdir={folder}")
+  _until(lambda: (folder / "third" / "checkpoints").exists(), sweep)
+  numbers = json.loads((folder / "slurm" / "jobs.json").read_text())
+  kill = ["scancel", "--signal=USR1", numbers["third"]]
+  subprocess.run(kill, env=variables, check=True)
+  out, errors = sweep.communicate(timeout=_LIMIT_S)
+  assert sweep.returncode == 0, errors
+  assert errors.startswith("error: third: ended by Slurm, FAILED (see ")
+  assert errors.count("\n") == 1 and out.count("== third: job ") == 2
 
 
 @pytest.mark.parametrize(
