@@ -49,7 +49,10 @@ SchedulerParameters=sched_interval=2,batch_sched_delay=1
 KillWait=5
 MessageTimeout=20
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} State=UNKNOWN
-PartitionName=short Nodes={host} Default=YES MaxTime=60 State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=low Nodes={host} Default=YES MaxTime=60 PriorityTier=1 GraceTime=5
+PartitionName=high Nodes={host} MaxTime=60 PriorityTier=2 PreemptMode=OFF
 """
 
 
@@ -134,7 +137,7 @@ def _is_idle(variables: dict[str, str]) -> bool:
     text=True,
     env=os.environ | variables,
   )
-  return done.stdout.split() == ["idle"]
+  return set(done.stdout.split()) == {"idle"}
 
 
 def _wait(folder: pathlib.Path, ready) -> None:

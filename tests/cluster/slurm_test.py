@@ -1,6 +1,7 @@
 """A sweep through a real Slurm: `make test-slurm`."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -133,6 +134,21 @@ def test_a_preempted_run_is_requeued_and_goes_on(preempted, place):
   assert 1000 <= before < 8000 and before <= min(after)
   other = (place / "w" / "second.log").read_text().splitlines()
   assert other.count("train ...") == 1
+
+
+def test_a_run_makes_room_for_a_job_of_more_weight(start, variables, place):
+  folder = place / "weight"
+  options = f"--slurm=time=30,partition=low,cpus-per-task={os.cpu_count()}"
+  sweep = start("--runs=first", options, f"--workdir={folder}")
+  _until(lambda: (folder / "first" / "checkpoints").exists(), sweep)
+  other = ["sbatch", "--partition=high", "--exclusive", "--wait"]
+  other += ["--output=/dev/null", "--wrap=true"]
+  subprocess.run(other, env=variables, check=True, timeout=_LIMIT_S)
+  own = folder / "first.log"
+  assert own.read_text().splitlines()[-1] == "train ..."
+  _, errors = sweep.communicate(timeout=_LIMIT_S)
+  assert sweep.returncode == 0 and not errors
+  assert own.read_text().splitlines().count("train ...") == 2
 
 
 def test_the_same_command_submits_nothing(preempted, start):
