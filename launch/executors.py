@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from multiprocessing import connection, process
@@ -66,6 +67,18 @@ def _run(
   flags.FLAGS.verbosity = logging.WARNING
   config, folder, command = study
   program.guarded(lambda _: study_lib.run(config, folder, command=command), [])
+
+
+def check_folder(folder: pathlib.Path) -> None:
+  """Make a folder, or stop with one line where it cannot be written."""
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
+  except OSError as error:
+    program.fail(
+      f"{folder} cannot be written ({error.strerror}): name a folder that can"
+      " be written from wherever the runs are, --workdir=..."
+    )
 
 
 def slots(at_once: int | None) -> list[dict[str, str]]:
@@ -176,7 +189,8 @@ def say_why(study: Study, status: int | str) -> None:
   if isinstance(status, int) and status < 0:
     text = f"ended by {signal.Signals(-status).name}"
   elif isinstance(status, int):
-    said = study.log.read_text(errors="replace").split("\n")
-    last = next((line for line in reversed(said) if line.strip()), "")
-    text = f"{last.removeprefix('error: ')} (all of it: {study.log})"
+    there = study.log.exists()
+    said = study.log.read_text(errors="replace") if there else ""
+    last = said.rstrip().rpartition("\n")[2].removeprefix("error: ")
+    text = f"{last or f'exit status {status}'} (all of it: {study.log})"
   print(f"error: {study.folder.name}: {text}", file=sys.stderr, flush=True)

@@ -10,7 +10,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from multiprocessing import process
@@ -112,14 +111,7 @@ def open_cluster(
         f"--executor=slurm: there is no {command} on the PATH: start this where"
         " jobs are submitted, or leave --executor out"
       )
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=folder).close()
-  except OSError as error:
-    program.fail(
-      f"{folder} cannot be written ({error.strerror}): name a folder that all"
-      " nodes share and may write, --workdir=..."
-    )
+  executors.check_folder(folder)
   cpus = given.get("cpus-per-task")
   launch = shlex.quote(str(pathlib.Path(__file__).parent))
   return Cluster(

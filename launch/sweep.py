@@ -101,6 +101,7 @@ def _start(studies: list[executors.Study], folder: pathlib.Path) -> set[str]:
   if EXECUTOR.value is None:
     return executors.run(studies, [{}])
   if EXECUTOR.value == "local":
+    executors.check_folder(folder)
     return executors.run(studies, executors.slots(AT_ONCE.value), logged=True)
   import array_job
   import slurm

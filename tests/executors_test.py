@@ -116,6 +116,21 @@ def test_runs_at_once_each_have_a_log_and_are_named(launch, tmp_path):
     assert f"error: {name}: {said} (all of it: {log})" in each
 
 
+def test_a_folder_that_cannot_be_written_is_one_line(launch, tmp_path):
+  config = tmp_path / "two.py"
+  config.write_text(CONFIG)
+  config_and_folder = (f"--config={config}", f"--workdir={config / 'w'}")
+  done = launch("sweep", *config_and_folder, "--executor=local", check=False)
+  assert done.returncode == 2 and not done.stdout
+  assert "cannot be written (Not a directory)" in done.stderr
+  assert done.stderr.count("\n") == 1
+
+
+def test_a_run_without_a_log_is_named_all_the_same(executors, tmp_path, capsys):
+  executors.say_why(executors.Study({}, tmp_path / "a", ""), 3)
+  assert capsys.readouterr().err.startswith("error: a: exit status 3 (all of")
+
+
 @pytest.fixture
 def start(executors, monkeypatch, tmp_path):
   """Runs studies that only end: with a status, or when they are stopped."""
