@@ -74,7 +74,7 @@ def started() -> Iterator[dict[str, str]]:
   """Start a Slurm, give the variables that lead to it, and stop it.
 
   Raises:
-    RuntimeError: if it does not start; the message ends with what it logged.
+    RuntimeError: if it does not start; the message is one line.
   """
   with contextlib.ExitStack() as stack:
     # A short name: that of a socket has at most 107 characters.
@@ -144,9 +144,11 @@ def _wait(folder: pathlib.Path, ready) -> None:
   end = time.monotonic() + _START_S
   while not ready():
     if time.monotonic() > end:
-      said = [p.read_text()[-800:] for p in sorted(folder.glob("*.log"))]
-      said += [p.read_text()[-800:] for p in sorted(folder.glob("*.out"))]
-      raise RuntimeError("Slurm did not start:\n" + "\n".join(said))
+      logs = [path.read_text() for path in sorted(folder.glob("*.out"))]
+      lines = "".join(logs).splitlines()
+      wrong = [line for line in lines if "fatal:" in line or "error:" in line]
+      why = wrong[-1] if wrong else f"nothing in {_START_S} s"
+      raise RuntimeError(f"Slurm does not start here: {why}")
     time.sleep(0.2)
 
 
@@ -157,3 +159,18 @@ def _stop(daemon: subprocess.Popen) -> None:
   except subprocess.TimeoutExpired:
     daemon.kill()
     daemon.wait()
+
+
+def _why_not() -> str:
+  """Say why a Slurm does not run here, "" if it does."""
+  try:
+    if reason := missing():
+      return reason
+    with started():
+      return ""
+  except RuntimeError as error:
+    return str(error)
+
+
+if __name__ == "__main__":
+  print(_why_not())
