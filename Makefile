@@ -9,8 +9,8 @@ MAKEFLAGS += --no-print-directory
 bin := $(VENV)/bin
 pip := $(bin)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo demo-phone reproduce test test-deploy test-slow lint docs \
-  clean web test-web install-deploy _demo-phone _test-deploy
+.PHONY: help demo demo-phone reproduce test test-deploy test-slow test-slurm \
+  lint docs clean web test-web install-deploy _demo-phone _test-deploy
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # two installs into one environment disturb each other
 
@@ -22,6 +22,7 @@ help:
 	@echo "make test        run the tests but for the slow ones"
 	@echo "make test-deploy run those of the extra 'deploy', in $(VENV)-deploy"
 	@echo "make test-slow   run the slow tests"
+	@echo "make test-slurm  run those that start a Slurm of their own"
 	@echo "make lint        check style, types and import contracts"
 	@echo "make docs        build the pages into docs/_build/html"
 	@echo "make clean       remove .venv, caches and built pages; runs/ stays"
@@ -120,6 +121,15 @@ _test-deploy: $(VENV)/.test,deploy
 test-slow: $(VENV)/.test
 	@$(bin)/python -m pytest -q -m slow
 	@$(MAKE) test-deploy MARKED="-m slow"
+
+# Needs Debian's slurm-wlm and munge; says so where they are missing.
+test-slurm: $(VENV)/.test
+	@why=`$(bin)/python tests/cluster/single_node.py` || exit 1; \
+	if test -n "$$why"; then \
+	  echo "Not run: a sweep through Slurm ($$why)."; \
+	else \
+	  $(bin)/python -m pytest -q -m slurm tests/cluster; \
+	fi
 
 # All four say what they have to say before the target fails.
 lint: $(VENV)/.lint $(VENV)/.test

@@ -1,4 +1,4 @@
-r"""Run a sweep: one study after the other, and one report over all of them.
+r"""Run a sweep: a study for every entry, and one report over all of them.
 
   python launch/sweep.py --config=configs/ablations/layers_lfw.py:small \
     --config.data.path=lfw --workdir=runs/layers
@@ -6,22 +6,40 @@ r"""Run a sweep: one study after the other, and one report over all of them.
 The config is that of a study and has a key `sweep`: for every run, what it
 changes. Each run has a workdir of its own, <workdir>/<run>, is skipped if it is
 done and goes on where it was stopped. A run that fails does not stop the
-others; it is named at the end, and the exit status is 1.
+others; it is named at the end, and the exit status is 1. One runs after the
+other; --executor says how several do at once, with <workdir>/<run>.log for what
+each says.
 """
 
-import multiprocessing
 import pathlib
-import signal
 import sys
 from typing import Any
 
+import executors
 import program
-from absl import flags, logging
+from absl import flags
 
 # Sections to which a run may add entries of its own.
 _OPEN = ("attacks", "objective", "players", "privatizers", "trainings")
 
 RUNS = flags.DEFINE_list("runs", None, "run only these, as in block11,block12")
+EXECUTOR = flags.DEFINE_enum(
+  "executor",
+  None,
+  ["local", "slurm"],
+  "local: a run on every accelerator of this machine; slurm: an array job",
+)
+AT_ONCE = flags.DEFINE_integer(
+  "at_once", None, "most runs at once, with either executor", lower_bound=1
+)
+SLURM = flags.DEFINE_list(
+  "slurm",
+  [],
+  "options of sbatch, as in partition=gpu,time=240,gpus=1; time in minutes",
+)
+RETRIES = flags.DEFINE_integer(
+  "retries", 1, "how often Slurm runs a failed run again", lower_bound=0
+)
 
 
 def main(_: list[str]) -> None:
@@ -39,16 +57,20 @@ def main(_: list[str]) -> None:
       f"--runs: there is no {', '.join(unknown)}; the runs of this sweep are"
       f" {', '.join(sweep)}"
     )
+  _check_executor()
   config["features"] = config["features"] or str(folder / "features")
   # Before the first one runs: a misspelt key is not to be found hours later.
   runs = {name: _overlaid(config, changes) for name, changes in sweep.items()}
   wanted = RUNS.value or list(runs)
-  failed = [name for name in wanted if not _start(runs[name], folder / name)]
-  done = [
-    folder / name
-    for name in runs
-    if (folder / name / "report" / "index.html").exists()
-  ]
+  failing = _start(
+    [
+      executors.Study(runs[name], folder / name, program.command())
+      for name in wanted
+    ],
+    folder,
+  )
+  failed = [name for name in wanted if name in failing]
+  done = [folder / name for name in runs if _is_done(folder / name)]
   if len(done) > 1:
     from hybridpriv.audit import compare
 
@@ -61,31 +83,39 @@ def main(_: list[str]) -> None:
     sys.exit(1)
 
 
-def _start(config: dict[str, Any], folder: pathlib.Path) -> bool:
-  """Run one study in a process of its own, which may die alone."""
-  print(f"== {folder.name}", flush=True)
-  process = multiprocessing.get_context("spawn").Process(
-    target=_run, args=(config, folder, program.command())
-  )
-  process.start()
+def _check_executor() -> None:
+  """Refuse flags that would do nothing."""
+  for flag, needed in (
+    (SLURM, ("slurm",)),
+    (RETRIES, ("slurm",)),
+    (AT_ONCE, ("local", "slurm")),
+  ):
+    if flag.present and EXECUTOR.value not in needed:
+      program.fail(
+        f"--{flag.name} does nothing without --executor={' or '.join(needed)}"
+      )
 
-  def stop(number: int, _: Any) -> None:
-    process.terminate()  # or it would go on alone
-    sys.exit(128 + number)
 
-  signal.signal(signal.SIGTERM, stop)
-  try:
-    process.join()
-  except KeyboardInterrupt:
-    process.join()  # it was told as well
-    raise
-  status = process.exitcode or 0
-  if status == 130:
-    raise KeyboardInterrupt
-  if status < 0:
-    text = signal.Signals(-status).name
-    print(f"error: {folder.name}: ended by {text}", file=sys.stderr)
-  return status == 0
+def _start(studies: list[executors.Study], folder: pathlib.Path) -> set[str]:
+  """Run studies where the flags say; give the names of those that failed."""
+  if EXECUTOR.value is None:
+    return executors.run(studies, [{}])
+  if EXECUTOR.value == "local":
+    executors.check_folder(folder)
+    return executors.run(studies, executors.slots(AT_ONCE.value), logged=True)
+  import array_job
+  import slurm
+
+  cluster = slurm.open_cluster(folder / "slurm", SLURM.value, AT_ONCE.value)
+  # What is done is looked at here: a place in a queue is dear.
+  done = [study for study in studies if _is_done(study.folder)]
+  missing = [study for study in studies if study not in done]
+  failed = executors.run(done, [{}])
+  return failed | array_job.run(cluster, missing, RETRIES.value)
+
+
+def _is_done(folder: pathlib.Path) -> bool:
+  return (folder / "report" / "index.html").exists()
 
 
 def _overlaid(
@@ -103,15 +133,6 @@ def _overlaid(
     both = isinstance(value, dict) and isinstance(config.get(key), dict)
     merged[key] = _overlaid(config[key], value, own) if both else value
   return merged
-
-
-def _run(config: dict[str, Any], folder: pathlib.Path, command: str) -> None:
-  """Run a study here."""
-  from hybridpriv import study
-
-  flags.FLAGS(sys.argv[:1])
-  flags.FLAGS.verbosity = logging.WARNING
-  program.guarded(lambda _: study.run(config, folder, command=command), [])
 
 
 if __name__ == "__main__":

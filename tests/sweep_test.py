@@ -14,26 +14,11 @@ import pytest
 from hybridpriv.study import workdir
 
 CONFIG = """
-from configs import default
+from tests.study import tiny
 
 
 def get_config():
-  c = default.get_config()
-  default.make_tiny(c)
-  c.name = "Cuts"
-  c.data.source = "tests.study.made_up:signals"
-  c.data.desired = "answer"
-  c.data.private = "person"
-  c.partition.fractions = (0.4, 0.1, 0.1, 0.4)
-  c.network.function = "tests.study.made_up:Network"
-  c.cut = "inner"
-  c.train.base.steps = c.train.finetune.steps = 2
-  c.privatizers.noise.sigma = (0.5,)
-  c.privatizers.noise.k = 4
-  del c.privatizers.project
-  c.audit.attacks = {"nearest": {"function": "neighbour.nearest"}}
-  c.audit.query_attacks = ()
-  c.trainings = default.in_order({"simple": {"siamese": {"weight": 0.0}}})
+  c = tiny.signals()
   c.sweep = {
     "first": {"privatizers": {"noise": {"k": 3}}},
     "middle": {"cut": "pool9"},

@@ -7,6 +7,7 @@ A sweep over cuts, seeds and objectives behind one prefix shares the folder.
 import functools
 import hashlib
 import pathlib
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -62,7 +63,8 @@ def features_of(
       name=f"features of {start}",
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".tmp.npy")
+    # A name of its own: runs of a sweep may compute it at the same time.
+    fresh = path.with_suffix(f".{uuid.uuid4().hex}.tmp.npy")
     np.save(fresh, found)
     fresh.replace(path)
   return np.load(path, mmap_mode="r")
