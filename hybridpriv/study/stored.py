@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from hybridpriv import mesh
 from hybridpriv.data import dataset
 from hybridpriv.networks import staged
 from hybridpriv.study import compiled
@@ -35,7 +36,9 @@ def features_of(
     start: last stage of the prefix; None for no prefix.
 
   Returns:
-    A memory map [n, ...], float32; the samples themselves without a prefix.
+    A memory map [n, ...], float32; the samples themselves without a prefix.  Of
+    several processes that find no file the first writes it, and the others keep
+    what they have computed.
   """
   if start is None:
     return setup.data.inputs
@@ -61,6 +64,8 @@ def features_of(
       np.arange(len(setup.data)),
       name=f"features of {start}",
     )
+    if not mesh.is_first():
+      return found
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".tmp.npy")
     np.save(fresh, found)
