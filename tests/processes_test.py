@@ -1,6 +1,8 @@
 """Several processes, and other numbers of devices, train what one trains."""
 
+import contextlib
 import json
+import random
 import signal
 import socket
 import subprocess
@@ -58,12 +60,13 @@ def file(tmp_path_factory):
 def start(repository, environment):
   """Starts a command with a number of devices, without waiting for it."""
 
-  def run(command, devices=1):
+  def run(command, devices=1, **variables):
     count = f" --xla_force_host_platform_device_count={devices}"
+    variables["XLA_FLAGS"] = environment["XLA_FLAGS"] + count
     return subprocess.Popen(
       command,
       cwd=repository,
-      env=environment | {"XLA_FLAGS": environment["XLA_FLAGS"] + count},
+      env=environment | variables,
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       text=True,
@@ -74,16 +77,47 @@ def start(repository, environment):
 
 def _job():
   """Gives the flags of both processes of a job."""
-  with socket.socket() as free:
-    free.bind(("127.0.0.1", 0))
-    place = f"127.0.0.1:{free.getsockname()[1]}"
-  flags = (f"--coordinator={place}", "--num_processes=2")
+  flags = (f"--coordinator=127.0.0.1:{_free()}", "--num_processes=2")
   return [(*flags, f"--process_id={i}") for i in range(2)]
+
+
+def _free(port=0):
+  """Finds a port that nobody has; port 0 asks for any."""
+  with socket.socket() as own:
+    own.bind(("127.0.0.1", port))
+    return own.getsockname()[1]
+
+
+def _step(tasks):
+  """Gives the variables of each process that Slurm starts in one step.
+
+  The job has more tasks than the step.  JAX derives the port from its number.
+  """
+  while True:
+    job = random.randrange(4096)
+    with contextlib.suppress(OSError):
+      _free(2**16 - 2**12 + job)
+      break
+  shared = {
+    "SLURM_JOB_ID": str(job),
+    "SLURM_NTASKS": "4",
+    "SLURM_STEP_NODELIST": "localhost",
+    "SLURM_STEP_NUM_NODES": "1",
+    "SLURM_STEP_NUM_TASKS": str(tasks),
+  }
+  return [
+    shared | {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)}
+    for i in range(tasks)
+  ]
 
 
 def _ends(*processes):
   """Waits for processes: (status, stdout, stderr) of each."""
-  said = [process.communicate(timeout=120) for process in processes]
+  try:
+    said = [process.communicate(timeout=120) for process in processes]
+  finally:
+    for process in processes:
+      process.kill()
   return [(p.returncode, *s) for p, s in zip(processes, said, strict=True)]
 
 
@@ -115,11 +149,10 @@ def _saved(workdir):
 
 @pytest.fixture(scope="module")
 def alone(start, file, tmp_path_factory):
-  """The workdir of a training in one process, on one device."""
+  """The workdir of a training on one device, alone in its Slurm step."""
   workdir = tmp_path_factory.mktemp("alone")
-  ((code, _, errors),) = _ends(
-    start(_plain("train", file, f"--workdir={workdir}"))
-  )
+  command = _plain("train", file, f"--workdir={workdir}")
+  ((code, _, errors),) = _ends(start(command, **_step(1)[0]))
   assert code == 0, errors
   return workdir
 
@@ -182,14 +215,13 @@ def test_one_process_goes_on_alone_and_the_other_says_nothing(together):
 
 @pytest.fixture(scope="module")
 def stopped(start, file, stopping, tmp_path_factory):
-  """The workdir of two processes of which one is told to stop; their ends."""
+  """The workdir of a Slurm step of two tasks, of which one is told to stop."""
   workdir = tmp_path_factory.mktemp("stopped")
-  first, second = _job()
+  first, second = _step(2)
+  told = stopping(workdir, f"{BASE}/8", signal.SIGUSR2, "train", file)
   ends = _ends(
-    start(_plain("train", file, f"--workdir={workdir}", *first)),
-    start(
-      stopping(workdir, f"{BASE}/8", signal.SIGUSR2, "train", file, *second)
-    ),
+    start(_plain("train", file, f"--workdir={workdir}"), **first),
+    start(told, **second),
   )
   return workdir, ends, _saved(workdir)
 
