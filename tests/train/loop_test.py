@@ -152,7 +152,7 @@ def test_a_signal_to_stop_saves_the_step_and_loses_none(
   before = signal.getsignal(number)
   one = signalled(made, tmp_path, number, at)
   said = f"{number.name}; saved a at step {at}"
-  with pytest.raises(preemption.Preempted, match=said):
+  with pytest.raises(preemption.Preempted, match=said), preemption.at_once():
     fit(step, [one], tmp_path)
   assert signal.getsignal(number) == before
   assert checkpoints.latest_step(one.folder) == at
@@ -166,7 +166,7 @@ def test_a_stop_between_logs_leaves_no_line_of_its_own(
 ):
   rarely = SCHEDULE._replace(log_every=7, evaluate_every=7, checkpoint_every=7)
   one = signalled(made, tmp_path, signal.SIGTERM, 3)
-  with pytest.raises(preemption.Preempted):
+  with pytest.raises(preemption.Preempted), preemption.at_once():
     fit(step, [one], tmp_path, rarely)
   assert checkpoints.latest_step(one.folder) == 3
   assert not (tmp_path / "metrics.jsonl").exists()
@@ -200,7 +200,7 @@ def test_a_profile_is_closed_where_a_signal_stops_it(
       jax.profiler, name, lambda *_, name=name: events.append(name)
     )
   one = signalled(made, tmp_path, signal.SIGTERM, 3)
-  with pytest.raises(preemption.Preempted):
+  with pytest.raises(preemption.Preempted), preemption.at_once():
     fit(step, [one], tmp_path, SCHEDULE._replace(profile=(2, 6)))
   assert events == ["start_trace", "stop_trace"]
 
