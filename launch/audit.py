@@ -3,7 +3,8 @@
 python launch/audit.py --config=configs/spar_activity.py --workdir=runs/demo
 """
 
+import processes
 import program
 
 if __name__ == "__main__":
-  program.start(lambda _: program.stage("audit"), "config", "workdir")
+  program.start(lambda _: processes.run("audit"), "config", "workdir")

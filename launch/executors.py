@@ -62,11 +62,17 @@ def _run(
       for stream in (sys.stdout, sys.stderr):
         os.dup2(file.fileno(), stream.fileno())
   from hybridpriv import study as study_lib  # JAX: after the environment is set
+  from hybridpriv.train import preemption
 
   flags.FLAGS(sys.argv[:1])
   flags.FLAGS.verbosity = logging.WARNING
   config, folder, command = study
-  program.guarded(lambda _: study_lib.run(config, folder, command=command), [])
+
+  def body(_: list[str]) -> None:
+    with preemption.at_once():
+      study_lib.run(config, folder, command=command)
+
+  program.guarded(body, [])
 
 
 def check_folder(folder: pathlib.Path) -> None:

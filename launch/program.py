@@ -13,6 +13,9 @@ from absl import app, flags, logging
 from ml_collections import config_dict, config_flags
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+# The status of a program that was told to stop by a signal: neither done nor
+# failed; the same command goes on.
+STOPPED = 75
 # Configurations import one another from the root of the clone.
 sys.path.insert(0, str(ROOT))
 
@@ -127,21 +130,34 @@ def _unknown_key(path: str, argv: Sequence[str]) -> str:
 
 def guarded(body: Callable[[list[str]], Any], given: list[str]) -> None:
   """Run `body`; what went wrong is one line and an exit status."""
+  from hybridpriv.train import preemption
+
   try:
     body(given)
   except (ValueError, OSError, RuntimeError) as error:
-    if _is_ours(error) and flags.FLAGS.verbosity <= logging.INFO:
+    if is_ours(error) and flags.FLAGS.verbosity <= logging.INFO:
       fail(str(error))
     raise  # with --verbosity=1 our own messages have their traceback as well
   except KeyboardInterrupt:
     print("stopped; the same command goes on from here", file=sys.stderr)
-    sys.stdout.flush()
-    # At once: threads that compile or compute do not hear of it, and every
-    # file is written whole or not at all.
-    os._exit(130)
+    end(130)
+  except preemption.Preempted as stopped:
+    line = f"stopped by {stopped}; the same command goes on from here"
+    print(line, file=sys.stderr)
+    end(STOPPED)
 
 
-def _is_ours(error: BaseException) -> bool:
+def end(status: int) -> NoReturn:
+  """End the process at once, whatever its threads compute or wait for.
+
+  Every file is written whole or not at all.
+  """
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(status)
+
+
+def is_ours(error: BaseException) -> bool:
   """Tell our own messages from faults deep inside a library."""
   last = error.__traceback__
   while last is not None and last.tb_next is not None:
@@ -171,10 +187,3 @@ def workdir() -> pathlib.Path:
 def command() -> str:
   """Return what was typed, for the report."""
   return "python " + shlex.join(sys.argv)
-
-
-def stage(upto: str) -> None:
-  """Run a study up to one of its stages and print where the result is."""
-  from hybridpriv import study  # after the flags: JAX takes seconds to load
-
-  print(study.run(config(), workdir(), upto, command=command()))

@@ -8,7 +8,8 @@ Experiments are in configs/; most have the variants :small and :tiny. Any key
 can be changed, for instance --config.train.seeds=5.
 """
 
+import processes
 import program
 
 if __name__ == "__main__":
-  program.start(lambda _: program.stage("report"), "config", "workdir")
+  program.start(lambda _: processes.run("report"), "config", "workdir")

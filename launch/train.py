@@ -4,6 +4,7 @@ python launch/train.py --config=configs/spar_activity.py --workdir=runs/demo
 python launch/train.py --config=configs/lfw_gender.py --dry_run
 """
 
+import processes
 import program
 from absl import flags
 
@@ -23,22 +24,13 @@ PROFILE = flags.DEFINE_list(
 def main(_: list[str]) -> None:
   """Train, or describe what would be trained."""
   profile = _profile()
-  if not DRY_RUN.value:
-    program.require("workdir")
-  from hybridpriv import study  # after the flags: JAX takes seconds to load
-
-  config = program.config()
   if DRY_RUN.value:
-    print(study.describe(config, CLASSES.value))
+    from hybridpriv import study  # after the flags: JAX takes seconds to load
+
+    print(study.describe(program.config(), CLASSES.value))
     return
-  result = study.run(
-    config,
-    program.workdir(),
-    "train",
-    command=program.command(),
-    profile=profile,
-  )
-  print(result)
+  program.require("workdir")
+  processes.run("train", profile=profile)
 
 
 def _profile() -> tuple[int, int] | None:

@@ -74,6 +74,41 @@ def launch(repository, environment):
   return run
 
 
+# Sends the signal from within, at the first file that is opened or renamed
+# after the awaited one is there, so that no machine is too fast for it. Where
+# tests run in the background, Ctrl-C is switched off and inherited so.
+_STOPPING = """
+import os, pathlib, runpy, signal, sys
+workdir, pattern, number = sys.argv[1:4]
+sys.argv = sys.argv[4:]
+sys.path.insert(0, "launch")
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sent = []
+
+def look(event, _):
+  if sent or event not in ("open", "os.rename"):
+    return
+  if any(".tmp" not in p.name for p in pathlib.Path(workdir).glob(pattern)):
+    sent.append(pattern)
+    os.kill(os.getpid(), int(number))
+
+sys.addaudithook(look)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="session")
+def stopping():
+  """Gives the command of a program that stops itself when a file is there."""
+
+  def command(workdir, pattern, number, program, *flags):
+    given = [str(workdir), pattern, str(int(number)), f"launch/{program}.py"]
+    flags = (*flags, f"--workdir={workdir}")
+    return [sys.executable, "-c", _STOPPING, *given, *map(str, flags)]
+
+  return command
+
+
 @pytest.fixture(scope="session")
 def faces_folder(tmp_path_factory) -> pathlib.Path:
   """A folder as the `table` source reads it: the files and columns of LFW.

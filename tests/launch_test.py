@@ -4,10 +4,10 @@ import collections
 import csv
 import json
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import jax
@@ -224,37 +224,14 @@ def test_another_configuration_is_refused(launch, straight):
 
 # --- The same study, interrupted.
 
-# Sends the signal from within, at the first file that is opened or renamed
-# after the awaited one is there, so that no machine is too fast for it. Where
-# tests run in the background, Ctrl-C is switched off and inherited so.
-_STOPPING = """
-import os, pathlib, runpy, signal, sys
-workdir, pattern, number = sys.argv[1:4]
-sys.argv = sys.argv[4:]
-sys.path.insert(0, "launch")
-signal.signal(signal.SIGINT, signal.default_int_handler)
-sent = []
-
-def look(event, _):
-  if sent or event not in ("open", "os.rename"):
-    return
-  if any(".tmp" not in p.name for p in pathlib.Path(workdir).glob(pattern)):
-    sent.append(pattern)
-    os.kill(os.getpid(), int(number))
-
-sys.addaudithook(look)
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
 
 @pytest.fixture(scope="module")
-def stop_at(repository, environment):
+def stop_at(repository, environment, stopping):
   """Runs the study until a file is there, then sends a signal."""
 
   def run(workdir, pattern, number):
     done = subprocess.run(
-      [sys.executable, "-c", _STOPPING, str(workdir), pattern]
-      + [str(int(number)), "launch/run.py", TINY, f"--workdir={workdir}"],
+      stopping(workdir, pattern, number, "run", TINY),
       cwd=repository,
       env=environment,
       capture_output=True,
@@ -272,9 +249,11 @@ def interrupted(straight, launch, stop_at, tmp_path_factory):
   """The workdir of a study that was stopped four times, and what was said."""
   del straight  # has compiled everything
   workdir = tmp_path_factory.mktemp("interrupted")
-  asked = stop_at(workdir, "partition.json", signal.SIGINT)
+  asked = [
+    stop_at(workdir, "partition.json", signal.SIGINT),
+    stop_at(workdir, "checkpoints/fold0/seed0/base/*0", signal.SIGTERM),
+  ]
   for pattern in (
-    "checkpoints/fold0/seed0/base/*0",
     "checkpoints/fold1/seed0/siamese*/*0",
     "audit/parts/*.npz",
   ):
@@ -290,9 +269,21 @@ def interrupted(straight, launch, stop_at, tmp_path_factory):
 
 
 def test_ctrl_c_says_that_the_same_command_goes_on(interrupted):
-  _, (code, text), _ = interrupted
+  code, text = interrupted[1][0]
   assert code == 130
   assert text == "stopped; the same command goes on from here\n"
+
+
+def test_a_signal_to_stop_saves_the_step_and_has_a_status_of_its_own(
+  interrupted,
+):
+  code, text = interrupted[1][1]
+  assert code == 75
+  assert re.fullmatch(
+    r"stopped by SIGTERM; saved fold0/seed0/base at step 1\d; the same command"
+    r" goes on from here\n",
+    text,
+  )
 
 
 def test_attacks_that_were_done_are_not_repeated(interrupted):

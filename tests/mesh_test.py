@@ -52,3 +52,12 @@ def test_a_batch_that_cannot_be_divided_names_the_remedy():
 
 def test_replicas_go_one_by_one_on_a_cpu():
   assert not mesh.vmaps_replicas()
+
+
+def test_one_process_feeds_whole_batches_and_agrees_with_itself():
+  rows = np.arange(7)
+  assert mesh.own_part(rows) is rows
+  assert mesh.same_everywhere(3) == 3
+  vote = mesh.vote(mesh.data_mesh())
+  assert [vote(told) for told in (False, True, False)] == [False, True, False]
+  assert (mesh.num_processes(), mesh.process_id()) == (1, 0)

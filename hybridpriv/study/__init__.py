@@ -10,11 +10,12 @@ import math
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import jax
 
-from hybridpriv import build
+from hybridpriv import build, mesh
 from hybridpriv.audit import card
 from hybridpriv.data import partition
 from hybridpriv.networks import staged
@@ -29,13 +30,14 @@ from hybridpriv.study import (
   workdir,
 )
 from hybridpriv.study.setup import Setup, trials
-from hybridpriv.train import metrics
+from hybridpriv.train import metrics, preemption
 
 STAGES = ("train", "fit", "audit", "report")
 
 
 def _say(line: str) -> None:
-  print(line, flush=True)  # stages take minutes, also where output is a file
+  if mesh.is_first():
+    print(line, flush=True)  # stages take minutes, also where output is a file
 
 
 def run(
@@ -62,8 +64,10 @@ def run(
 
   Raises:
     workdir.Conflict: if the workdir is in use or holds another study.
-    ValueError: for a configuration or data that cannot work, and, when all is
-      written, for an attack that passed what is proved of a chain.
+    preemption.Preempted: while training, told to stop by a signal.
+    ValueError: for a configuration or data that cannot work, for a stage that
+      several processes do not run together, and, when all is written, for an
+      attack that passed what is proved of a chain.
   """
   results = {
     "train": folder / "trainings.json",
@@ -72,6 +76,12 @@ def run(
     "report": folder / "report" / "index.html",
   }
   wanted = STAGES[: STAGES.index(upto) + 1]
+  together = mesh.num_processes() > 1
+  if together and upto != "train":
+    raise ValueError(
+      f"the stage {upto!r} runs in one process: {mesh.num_processes()} train"
+      " together, and one goes on"
+    )
   if codes.given(config):
     if upto in STAGES[:2]:
       raise ValueError(
@@ -79,7 +89,7 @@ def run(
         " launch/audit.py"
       )
     upto, wanted = "report", STAGES[2:]
-  with workdir.claim(folder):
+  with nullcontext() if not mesh.is_first() else workdir.claim(folder):
     workdir.check(folder, config)
     if results[upto].exists():
       if codes.given(config):
@@ -99,7 +109,9 @@ def run(
         setup = setup or prepare(config, folder)
         with contextlib.closing(_writer(setup)) as writer:
           if stage == "train":
-            training.run(setup, writer, profile)
+            # Between two trainings one process does not stop alone.
+            with preemption.kept_back() if together else nullcontext():
+              training.run(setup, writer, profile)
           elif stage == "fit":
             fitting.run(setup, writer)
           elif codes.given(config):
@@ -192,6 +204,8 @@ def _check_names(config: Mapping[str, Any]) -> None:
 
 
 def _writer(setup: Setup) -> metrics.Writer:
+  if not mesh.is_first():
+    return metrics.Writer(None)
   board = setup.folder / "tensorboard"
   return metrics.Writer(
     setup.folder / "metrics.jsonl",

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from hybridpriv import mesh
 from hybridpriv.data import dataset
 from hybridpriv.networks import staged
 from hybridpriv.study import compiled
@@ -36,7 +37,9 @@ def features_of(
     start: last stage of the prefix; None for no prefix.
 
   Returns:
-    A memory map [n, ...], float32; the samples themselves without a prefix.
+    A memory map [n, ...], float32; the samples themselves without a prefix.  Of
+    several processes that find no file the first writes it, and the others keep
+    what they have computed.
   """
   if start is None:
     return setup.data.inputs
@@ -62,6 +65,8 @@ def features_of(
       np.arange(len(setup.data)),
       name=f"features of {start}",
     )
+    if not mesh.is_first():
+      return found
     path.parent.mkdir(parents=True, exist_ok=True)
     # A name of its own: runs of a sweep may compute it at the same time.
     fresh = path.with_suffix(f".{uuid.uuid4().hex}.tmp.npy")

@@ -320,6 +320,8 @@ def make_batches(
 ) -> Callable[[int], dict[str, np.ndarray]]:
   """Make the function step -> batch; the same for all trials of a seed.
 
+  Of several processes each reads its own part of the samples.
+
   Args:
     setup: the study.
     fold: number of the fold.
@@ -349,6 +351,7 @@ def make_batches(
       batch_size=config["batch_size"],
       balance=balance,
     )
+    chosen = mesh_lib.own_part(chosen)
     labels = {f"labels/{k}": v[chosen] for k, v in setup.data.labels.items()}
     mask = np.ones(len(chosen), np.float32)
     others = {name: array[chosen] for name, array in (more or {}).items()}

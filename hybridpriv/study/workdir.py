@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 import hybridpriv
+from hybridpriv import mesh
 
 _LISTED = 8  # differences of two configurations that are named
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -134,7 +135,9 @@ def environment() -> dict[str, Any]:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-  """Write a JSON file whole or not at all."""
+  """Write a JSON file whole or not at all; of a job, process 0 does."""
+  if not mesh.is_first():
+    return
   path.parent.mkdir(parents=True, exist_ok=True)
   fresh = path.with_suffix(".tmp")
   fresh.write_text(json.dumps(value, indent=1) + "\n")
@@ -142,9 +145,9 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 
 
 def write_arrays(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
-  """Write an NPZ file whole or not at all."""
+  """Write an NPZ file whole or not at all, also from several processes."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  fresh = path.with_suffix(".tmp.npz")
+  fresh = path.with_suffix(f".tmp{mesh.process_id() or ''}.npz")
   np.savez_compressed(fresh, **arrays)
   fresh.replace(path)
 

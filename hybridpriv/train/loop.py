@@ -4,6 +4,9 @@ Where a training starts from, in this order:
 
 1. its own newest checkpoint;
 2. the state it is given (fresh parameters, or those of another training).
+
+Told to stop by a signal, it finishes the step, saves, and stops there: in all
+processes of a job at the same step.
 """
 
 import pathlib
@@ -15,7 +18,7 @@ import numpy as np
 import tqdm
 
 from hybridpriv import mesh as mesh_lib
-from hybridpriv.train import checkpoints
+from hybridpriv.train import checkpoints, preemption
 from hybridpriv.train import metrics as metrics_lib
 from hybridpriv.train.state import TrainState
 
@@ -27,7 +30,8 @@ class Replica(NamedTuple):
     run: its name in the metrics, "fold0/seed0/simple".
     state: where it starts.
     key: root of its randomness.
-    batch: function of the step, returns NumPy arrays.
+    batch: function of the step, returns NumPy arrays; of several processes,
+      each returns its own part.
     evaluate: function of the state, returns named numbers; None for none.
     folder: its checkpoints.
   """
@@ -74,10 +78,11 @@ def fit(
     profile_folder: where `schedule.profile` writes its trace.
 
   Returns:
-    The final states, in order.
+    The final states, in order; of several processes, each has a copy.
 
   Raises:
     Diverged: as soon as a logged interval holds a loss that is not finite.
+    preemption.Preempted: told to stop by a signal, after saving.
   """
   if vmapped is None:
     vmapped = mesh_lib.vmaps_replicas()
@@ -85,19 +90,30 @@ def fit(
   for i, replica in enumerate(replicas):
     # A kill between two saves leaves replicas at different steps: those that
     # stopped together go on together.
-    start = checkpoints.latest_step(replica.folder) or 0
+    start = _start(replica)
     groups.setdefault(start if vmapped else i, []).append(i)
   states: dict[int, TrainState] = {}
   for members in groups.values():
     group = [replicas[i] for i in members]
-    final = _fit_group(step, group, schedule, writer, vmapped, profile_folder)
+    with preemption.kept_back():
+      final = _fit_group(step, group, schedule, writer, vmapped, profile_folder)
     states.update(zip(members, final, strict=True))
   return [states[i] for i in range(len(replicas))]
 
 
 def compile_step(step: Callable[..., Any], *, vmapped: bool) -> Any:
   """Compile a step, its state donated; `vmapped` over stacked replicas."""
-  return jax.jit(jax.vmap(step) if vmapped else step, donate_argnums=0)
+  own = jax.vmap(step) if vmapped else step
+  if mesh_lib.num_processes() > 1:  # each has to read what comes out
+    whole = mesh_lib.replicated(mesh_lib.data_mesh())
+    return jax.jit(own, donate_argnums=0, out_shardings=whole)
+  return jax.jit(own, donate_argnums=0)
+
+
+def _start(replica: Replica) -> int:
+  """Find the step at which a training goes on."""
+  found = checkpoints.latest_step(replica.folder) or 0
+  return mesh_lib.same_everywhere(found)
 
 
 def _fit_group(
@@ -115,7 +131,7 @@ def _fit_group(
     if vmapped
     else lambda trees: trees[0]
   )
-  start = checkpoints.latest_step(group[0].folder) or 0
+  start = _start(group[0])
   states = [
     checkpoints.restore(r.folder, r.state) if start else r.state for r in group
   ]
@@ -136,7 +152,12 @@ def _fit_group(
   end = schedule.num_steps
   name = group[0].run if len(group) == 1 else f"{len(group)} replicas"
   bar = tqdm.tqdm(
-    total=end, initial=start, desc=name, leave=False, disable=None, unit="step"
+    total=end,
+    initial=start,
+    desc=name,
+    leave=False,
+    disable=None if mesh_lib.is_first() else True,
+    unit="step",
   )
   batch = next_batch(start) if start < end else None
   if not end:  # published weights as they are
@@ -144,6 +165,7 @@ def _fit_group(
       checkpoints.save(replica.folder, 0, own)
   first, final = schedule.profile or (0, 0)
   profiling = False
+  vote = mesh_lib.vote(mesh)
   for number in range(start + 1, end + 1):
     if first <= number <= final and not profiling:
       jax.profiler.start_trace(str(profile_folder))
@@ -153,23 +175,29 @@ def _fit_group(
       # Prepared while the device works: calls return before they are done.
       batch = next_batch(number)
     last = number == end
-    if profiling and (number == final or last):
+    stop = vote(preemption.told()) and not last
+    if profiling and (number == final or last or stop):
       jax.block_until_ready(metrics)
       jax.profiler.stop_trace()
       profiling = False
     checkpoint = last or number % schedule.checkpoint_every == 0
     log = number % schedule.log_every == 0
-    if checkpoint or log or number % schedule.evaluate_every == 0:
+    evaluate = last or number % schedule.evaluate_every == 0
+    if checkpoint or log or evaluate or stop:
       _stop_on_nan(group, state)
-      evaluate = last or number % schedule.evaluate_every == 0
-      _log(group, writer, number, metrics, state if evaluate else None)
+    if checkpoint or log or evaluate:
+      seen = mesh_lib.local(state) if evaluate else None
+      _log(group, writer, number, metrics, seen)
       bar.set_postfix(loss=float(np.mean(jax.device_get(metrics["loss"]))))
-    if checkpoint:
+    if checkpoint or stop:
       for replica, own in zip(group, _unstack(state, group), strict=True):
         checkpoints.save(replica.folder, number, own)
     bar.update()
+    if stop:
+      bar.close()
+      preemption.stop(f"{name} at step {number}")
   bar.close()
-  return _unstack(state, group)
+  return _unstack(mesh_lib.local(state), group)
 
 
 def _unstack(state: TrainState, group: Sequence[Replica]) -> list[TrainState]:

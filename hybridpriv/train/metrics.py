@@ -13,7 +13,7 @@ class Writer:
   are written; `rewind` drops those that a resumed run will write again.
 
   Args:
-    path: the file.
+    path: the file; None where another process of the job writes it.
     tensorboard: also write TensorBoard events into this folder.
 
   Raises:
@@ -21,7 +21,7 @@ class Writer:
   """
 
   def __init__(
-    self, path: pathlib.Path, tensorboard: pathlib.Path | None = None
+    self, path: pathlib.Path | None, tensorboard: pathlib.Path | None = None
   ):
     self._path = path
     self._tensorboard = None
@@ -38,7 +38,7 @@ class Writer:
 
   def rewind(self, run: str, step: int) -> None:
     """Forget what `run` wrote after `step`, and any half-written last line."""
-    if not self._path.exists():
+    if self._path is None or not self._path.exists():
       return
     kept = []
     for line in self._path.read_text().splitlines():
@@ -54,6 +54,8 @@ class Writer:
 
   def write(self, run: str, step: int, values: Mapping[str, float]) -> None:
     """Append one line; numbers that are not finite are written as null."""
+    if self._path is None:
+      return
     numbers = {
       k: float(v) if math.isfinite(float(v)) else None
       for k, v in values.items()

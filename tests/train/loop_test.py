@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import shutil
+import signal
 
 import jax
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from jax.sharding import AxisType
 
 from hybridpriv import mesh
-from hybridpriv.train import checkpoints, loop, metrics
+from hybridpriv.train import checkpoints, loop, metrics, preemption
 from hybridpriv.train import step as step_lib
 
 SCHEDULE = loop.Schedule(
@@ -130,6 +131,78 @@ def test_a_resumed_training_is_the_straight_one(
   (state,) = fit(step, [replica(made, tmp_path)], tmp_path)
   assert_equal(state, straight[0])
   assert lines(tmp_path) == straight[1]  # each step once, the same numbers
+
+
+def signalled(made, folder, number, at):
+  """A training that is sent a signal in the middle of step `at`."""
+
+  def batch(step):
+    if step == at:
+      signal.raise_signal(number)
+    return made.batch(step)
+
+  return replica(made, folder)._replace(batch=batch)
+
+
+@pytest.mark.parametrize("number", preemption.SIGNALS)
+@pytest.mark.parametrize("at", [1, 3, 5])  # the batch of the step after it
+def test_a_signal_to_stop_saves_the_step_and_loses_none(
+  made, step, straight, tmp_path, number, at
+):
+  before = signal.getsignal(number)
+  one = signalled(made, tmp_path, number, at)
+  said = f"{number.name}; saved a at step {at}"
+  with pytest.raises(preemption.Preempted, match=said), preemption.at_once():
+    fit(step, [one], tmp_path)
+  assert signal.getsignal(number) == before
+  assert checkpoints.latest_step(one.folder) == at
+  (state,) = fit(step, [replica(made, tmp_path)], tmp_path)
+  assert_equal(state, straight[0])
+  assert lines(tmp_path) == straight[1]
+
+
+def test_a_stop_between_logs_leaves_no_line_of_its_own(
+  made, step, straight, tmp_path
+):
+  rarely = SCHEDULE._replace(log_every=7, evaluate_every=7, checkpoint_every=7)
+  one = signalled(made, tmp_path, signal.SIGTERM, 3)
+  with pytest.raises(preemption.Preempted), preemption.at_once():
+    fit(step, [one], tmp_path, rarely)
+  assert checkpoints.latest_step(one.folder) == 3
+  assert not (tmp_path / "metrics.jsonl").exists()
+  (state,) = fit(step, [replica(made, tmp_path)], tmp_path, rarely)
+  assert_equal(state, straight[0])
+  assert lines(tmp_path) == straight[1][-1:]
+
+
+def test_a_signal_at_the_last_step_is_answered_after_it(
+  made, step, straight, tmp_path
+):
+  def judge(state):
+    if state.step == 7:
+      signal.raise_signal(signal.SIGTERM)
+    return evaluate(state)
+
+  one = replica(made, tmp_path)._replace(evaluate=judge)
+  with pytest.raises(preemption.Preempted, match="^SIGTERM$"):
+    with preemption.at_once():
+      fit(step, [one], tmp_path)
+  assert checkpoints.latest_step(one.folder) == 7
+  assert lines(tmp_path) == straight[1]
+
+
+def test_a_profile_is_closed_where_a_signal_stops_it(
+  made, step, tmp_path, monkeypatch
+):
+  events = []
+  for name in ("start_trace", "stop_trace"):
+    monkeypatch.setattr(
+      jax.profiler, name, lambda *_, name=name: events.append(name)
+    )
+  one = signalled(made, tmp_path, signal.SIGTERM, 3)
+  with pytest.raises(preemption.Preempted), preemption.at_once():
+    fit(step, [one], tmp_path, SCHEDULE._replace(profile=(2, 6)))
+  assert events == ["start_trace", "stop_trace"]
 
 
 def test_nothing_was_compiled_twice(step, straight):

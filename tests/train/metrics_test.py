@@ -75,3 +75,12 @@ def test_tensorboard_gets_the_same_numbers(tmp_path, monkeypatch):
   (events,) = (tmp_path / "events" / "fold0" / "base").iterdir()
   content = events.read_bytes()
   assert b"loss" in content and b"bad" not in content
+
+
+def test_a_process_that_does_not_write_writes_nothing(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  writer = metrics.Writer(None)
+  writer.rewind("a", 0)
+  writer.write("a", 1, {"loss": 1.0})
+  writer.close()
+  assert not list(tmp_path.iterdir())

@@ -1,0 +1,81 @@
+"""Arrays of two processes: who holds what, and who decides."""
+
+import socket
+import subprocess
+import sys
+
+# Of two devices in each process; ends with nothing said where all is right.
+SCRIPT = """
+import sys
+import jax
+import numpy as np
+from hybridpriv import mesh
+from hybridpriv.train import loop
+
+place, number = sys.argv[1], int(sys.argv[2])
+mesh.join(place, 2, number, timeout_s=60)
+assert (mesh.num_processes(), mesh.process_id()) == (2, number)
+assert mesh.is_first() == (number == 0)
+own = mesh.data_mesh()
+assert [d.process_index for d in own.devices] == [0, 0, 1, 1]
+
+# Where they differ, process 0 is right.
+key = jax.random.key(7)
+given = {"x": np.full(3, number, np.float32), "key": key}
+whole = mesh.replicate(given, own)
+assert not whole["x"].is_fully_addressable
+np.testing.assert_array_equal(whole["x"], np.zeros(3))
+same = jax.random.key_data(mesh.local(whole["key"]))
+np.testing.assert_array_equal(same, jax.random.key_data(key))
+assert mesh.local(whole["x"]).is_fully_addressable
+assert mesh.same_everywhere(5 + number) == 5
+
+# Each gives half of a batch, and all of it is in the order of one process.
+rows = np.arange(24.0).reshape(8, 3)
+half = mesh.own_part(rows)
+np.testing.assert_array_equal(half, rows[4 * number : 4 * number + 4])
+step = loop.compile_step(lambda *given: given[:2], vmapped=False)
+for axis in (0, 1):
+  part = half if axis == 0 else half.T
+  batch = mesh.shard({"x": part}, own, axis=axis)
+  assert {s.data.shape[axis] for s in batch["x"].addressable_shards} == {2}
+  _, seen = step(mesh.replicate(np.zeros(1), own), batch, key)
+  np.testing.assert_array_equal(seen["x"], rows if axis == 0 else rows.T)
+for call in ("mesh.own_part(rows[:6])", "mesh.shard(rows[:3], own)"):
+  try:
+    eval(call)
+  except ValueError as error:
+    assert "a batch of 6 cannot be divided over 4 devices" in str(error)
+  else:
+    raise AssertionError("was divided")
+
+# What one wants, both hear, one step later.
+vote = mesh.vote(own)
+wanted = [False, number == 1, False, False, number == 0, True, False]
+heard = [vote(now) for now in wanted]
+assert heard == [False, False, True, False, False, True, True], heard
+mesh.leave()
+"""
+
+
+def test_two_processes_hold_and_agree_on_the_same(repository, environment):
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    place = f"127.0.0.1:{free.getsockname()[1]}"
+  both = [
+    subprocess.Popen(
+      [sys.executable, "-c", SCRIPT, place, str(number)],
+      cwd=repository,
+      env=environment,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+    )
+    for number in range(2)
+  ]
+  try:
+    said = [process.communicate(timeout=120)[0] for process in both]
+  finally:
+    for process in both:
+      process.kill()
+  assert [process.returncode for process in both] == [0, 0], said
