@@ -21,6 +21,7 @@ OUT = flags.DEFINE_string("out", "costs", "folder for tables and figure")
 
 # Units that numbers of theirs read well in: factor and name.
 _SCALES = {"s": (1e3, "ms"), "MB": (1.0, "MB"), "MiB": (1.0, "MiB")}
+_TICKS = (0.01, 0.1, 0.3, 1.0)  # shares of the whole
 
 
 def tables(costs: Sequence[Cost]) -> str:
@@ -60,6 +61,7 @@ def _share(share: float) -> str:
 
 def figure(costs: Sequence[Cost], theme: Any) -> Any:
   """Draw how much of the whole network's costs a client half has."""
+  from matplotlib import ticker
   from matplotlib.lines import Line2D
 
   from hybridpriv.audit import drawing
@@ -68,7 +70,7 @@ def figure(costs: Sequence[Cost], theme: Any) -> Any:
     "file": "file",
     "loading": "loading",
     "memory": "memory",
-    "a sample": "time of a sample",
+    "a sample, one thread": "time, one thread",
   }
   places = list(dict.fromkeys((c.network, c.cut) for c in costs if c.form))
   forms = list(dict.fromkeys(c.form for c in costs if c.form))
@@ -87,7 +89,9 @@ def figure(costs: Sequence[Cost], theme: Any) -> Any:
       )
     panel.axvline(1.0, color=theme.ink, lw=0.8, ls=":", zorder=1)
     panel.set_xscale("log")
+    panel.xaxis.set_major_locator(ticker.FixedLocator(_TICKS))
     panel.xaxis.set_major_formatter("{x:g}")
+    panel.xaxis.set_minor_formatter(ticker.NullFormatter())
     panel.set_title(title)
     panel.set_ylim(len(places) - 0.5, -0.5)
     panel.set_yticks(range(len(places)), [])
