@@ -33,8 +33,7 @@ MAX_DEVICE_MS = flags.DEFINE_float(
 DEVICE_COSTS = flags.DEFINE_string(
   "device_costs",
   "",
-  "times of client halves: a file that `launch/bench.py device` wrote on the"
-  " device; by default those of JAX where the study ran",
+  "file of `launch/bench.py device`, for times there",
 )
 RUNTIME = flags.DEFINE_string(
   "runtime", "ONNX float32", "what runs it there, as that file names it"
@@ -42,13 +41,12 @@ RUNTIME = flags.DEFINE_string(
 MIN_GUARANTEE = flags.DEFINE_list(
   "min_guarantee",
   None,
-  "success that must be proved to be out of reach of whoever has one code",
+  "success that is proved to be out of reach with one code",
 )
 MAX_QUERIES = flags.DEFINE_integer(
   "max_queries",
   1,
-  "codes that an attacker has, of one input or of several of one person, 1 or"
-  " as many as were audited (10, 100); --export lets a device send so many",
+  "codes that an attacker has; 1, or 10 or 100 where audited",
 )
 OUT = flags.DEFINE_string("out", "", "folder for the figure of the front")
 EXPORT = flags.DEFINE_string("export", "", "also make the bundle of the choice")
