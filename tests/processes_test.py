@@ -15,19 +15,11 @@ import pytest
 # Stages stored and read again, noise between the halves; of plain SGD, as Adam
 # makes a difference of rounding a large one.
 CONFIG = """
-from configs import default
+from tests.study import tiny
 
 
 def get_config():
-  c = default.get_config()
-  default.make_tiny(c)
-  c.name = "Together"
-  c.data.source = "tests.study.made_up:signals"
-  c.data.desired = "answer"
-  c.data.private = "person"
-  c.partition.fractions = (0.4, 0.1, 0.1, 0.4)
-  c.network.function = "tests.study.made_up:Network"
-  c.cut = "inner"
+  c = tiny.signals()
   c.train.batch_size = 16
   c.train.base.steps = 24
   c.train.base.optimizer.name = "sgd"
@@ -38,12 +30,6 @@ def get_config():
   c.train.log_every = 1
   c.train.checkpoint_every = 8
   c.train.evaluate_every = 12
-  c.privatizers.noise.sigma = (0.5,)
-  c.privatizers.noise.k = 4
-  del c.privatizers.project
-  c.audit.attacks = {"nearest": {"function": "neighbour.nearest"}}
-  c.audit.query_attacks = ()
-  c.trainings = default.in_order({"simple": {"siamese": {"weight": 0.0}}})
   return c
 """
 BASE = "checkpoints/fold0/seed0/base"
