@@ -188,6 +188,8 @@ def _squared_distances(feature: jax.Array) -> jax.Array:
   # Far from the origin the products cancel: distances do not depend on it.
   feature = feature - jnp.mean(feature, axis=0, keepdims=True)
   gram = jnp.matmul(feature, feature.T, precision=jax.lax.Precision.HIGHEST)
+  # On some processors a product of two rows rounds otherwise the other way.
+  gram = (gram + gram.T) / 2
   norm = jnp.diagonal(gram)
   squared = norm[:, None] + norm[None, :] - 2.0 * gram
   # Not `maximum`, which passes half a gradient at the tie of equal features:

@@ -39,8 +39,7 @@ def test_contrastive_is_the_written_out_loop(margin):
   loss = siamese.contrastive(feature=feature, labels=LABELS, margin=margin)
   expected = written_out(feature, LABELS, margin)
   np.testing.assert_allclose(loss, expected, rtol=1e-5, atol=1e-5)
-  # On some processors sums of two rows and of the same two round differently.
-  np.testing.assert_allclose(loss, loss.T, rtol=1e-6)
+  np.testing.assert_array_equal(loss, loss.T)
 
 
 def test_contrastive_worked_by_hand():

@@ -88,11 +88,14 @@ def read(folder: pathlib.Path) -> Manifest:
 def _wrong(values: Mapping[str, Any]) -> str:
   """Say what is of another kind than both sides read it as; "" for nothing."""
   code, budget = values["code"], values["budget"]
+  shape = values["input"]["shape"]
+  if not isinstance(shape, list):
+    return f"input.shape is {shape!r}, expected whole numbers"
   for name, own in (
     ("code.k", code["k"]),
     ("code.bits", code["bits"]),
     ("budget.max_queries", budget["max_queries"]),
-    *((f"input.shape[{i}]", n) for i, n in enumerate(values["input"]["shape"])),
+    *((f"input.shape[{i}]", n) for i, n in enumerate(shape)),
   ):
     if type(own) is not int or own < 1:
       return f"{name} is {own!r}, expected a whole number, 1 or more"

@@ -46,6 +46,10 @@ def test_the_id_is_the_first_bytes_of_the_hash(bundle):
     ({"code": {"k": 1}}, "lacks code.bits, code.radius"),
     ({"budget": []}, "lacks budget, budget.cost"),
     (
+      {"input": {"kind": "image", "shape": 3, "dtype": "uint8", "framing": ""}},
+      "input.shape is 3, expected whole numbers",
+    ),
+    (
       {"budget": {"cost": 0.25, "max_queries": "3", "table": []}},
       "max_queries is '3', expected a whole number",
     ),
