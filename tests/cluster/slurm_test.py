@@ -241,3 +241,53 @@ def test_a_controller_that_is_not_there_is_one_line(
   assert sweep.returncode == 2
   assert errors.startswith("error: Slurm does not answer: ")
   assert errors.count("\n") == 1 and not out
+
+
+def _lines(folder):
+  lines = (folder / "metrics.jsonl").read_text().splitlines()
+  return [json.loads(line) for line in lines]
+
+
+def test_one_study_of_two_tasks_makes_room_and_goes_on(
+  variables, repository, place
+):
+  folder = place / "together"
+  log = place / "together.log"
+  command = ["sbatch", "--parsable", "--nodes=1", "--ntasks-per-node=2"]
+  command += ["--time=30", f"--output={log}", "docs/cluster/study.sbatch"]
+  command += [f"--config={place / 'cuts.py'}", f"--workdir={folder}"]
+  command += ["--config.train.base.steps=2000"]
+  own = variables | {"PYTHON": sys.executable}
+  done = subprocess.run(
+    command, cwd=repository, env=own, check=True, capture_output=True, text=True
+  )
+  job = done.stdout.strip()
+
+  def states():
+    asked = ["squeue", "--noheader", f"--jobs={job}", "--format=%T"]
+    return subprocess.run(
+      asked, env=own, capture_output=True, text=True
+    ).stdout.strip()
+
+  def until(holds):
+    end = time.monotonic() + _LIMIT_S
+    while not holds():
+      assert states(), log.read_text()
+      assert time.monotonic() < end, log.read_text()
+      time.sleep(0.1)
+
+  kept = folder / "checkpoints" / "fold0" / "seed0" / "base"
+
+  def reached():
+    steps = [int(p.name) for p in kept.glob("*") if p.name.isdigit()]
+    return max(steps, default=0)
+
+  until(lambda: reached() >= 500)
+  subprocess.run(["scancel", "--signal=USR2", job], env=own, check=True)
+  until(lambda: (folder / "report" / "index.html").exists())
+  said = log.read_text()
+  assert said.count("stopped by SIGUSR2") == 2, said  # by each task
+  assert said.count("train ...") >= 2
+  # Nothing is trained twice, and nothing is left out.
+  base = [line["step"] for line in _lines(folder) if "base" in line["run"]]
+  assert base == sorted(set(base)) and base[-1] == 2000
