@@ -94,7 +94,8 @@ def get_config() -> config_dict.ConfigDict:
     "siamese": {"weight": (1.0, 10.0, 100.0, 1000.0), "margin": (1.0,)}
   }
 
-  c.features = ""  # folder of stored features; "" for one in the workdir
+  # Folder of decoded pictures and stored features; "" for one in the workdir.
+  c.features = ""
   c.train = config_dict.ConfigDict()
   c.train.seeds = 3  # trainings from scratch that differ in the seed only
   c.train.batch_size = 64
