@@ -1,0 +1,53 @@
+"""A study decodes its pictures once; the next start reads what is kept."""
+
+import numpy as np
+import pytest
+
+from configs import own_data
+from hybridpriv import study
+from hybridpriv.data import images
+
+
+@pytest.fixture
+def config(faces_folder):
+  config = own_data.get_config("tiny").to_dict()
+  config["data"] |= {
+    "path": str(faces_folder),
+    "desired": "gender",
+    "private": "identity",
+    "identity": "identity",
+  }
+  return config
+
+
+def _refuse(*_, **__):
+  raise AssertionError("a picture was decoded again")
+
+
+def test_a_second_start_reads_what_the_first_decoded(
+  config, tmp_path, monkeypatch
+):
+  first = study.prepare(config, tmp_path / "one")
+  (path,) = (tmp_path / "one" / "features").iterdir()
+  assert path.name.startswith("pictures-")
+  monkeypatch.setattr(images, "decode", _refuse)
+  again = study.prepare(config, tmp_path / "one")
+  assert isinstance(again.data.inputs, np.memmap)
+  assert not again.data.inputs.flags.writeable
+  np.testing.assert_array_equal(again.data.inputs, first.data.inputs)
+
+
+def test_studies_share_a_folder_and_see_their_own_rows(
+  config, tmp_path, monkeypatch
+):
+  config["features"] = str(tmp_path / "shared")
+  first = study.prepare(config, tmp_path / "one")
+  config["cut"] = "conv4_1"
+  with monkeypatch.context() as patch:
+    patch.setattr(images, "decode", _refuse)
+    study.prepare(config, tmp_path / "two")
+  config["data"]["keep"] = {"emotion": ("neutral",)}
+  third = study.prepare(config, tmp_path / "three")
+  assert len(list((tmp_path / "shared").iterdir())) == 2
+  assert len(third.data) < len(first.data)
+  assert not (tmp_path / "one" / "features").exists()
