@@ -64,6 +64,17 @@ def test_pytorch_reads_the_same_pictures(benches, files, tmp_path):
     assert torch_pictures.epoch(loader) == 96
 
 
+def test_grain_reads_the_same_pictures(benches, files):
+  pytest.importorskip("grain", reason="Grain is not installed")
+  from references import grain_pictures
+
+  data, own = files.load(), files.config["data"]
+  paths = sorted((files.folder / "images").iterdir())
+  given = grain_pictures.Files(paths, own["size"], own["crop"])
+  np.testing.assert_array_equal(given[7], data.inputs[7])
+  assert grain_pictures.epoch(given, 32)() == 96
+
+
 def test_stored_outputs_train_as_the_prefix_in_every_step(
   benches, tmp_path, monkeypatch
 ):

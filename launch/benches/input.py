@@ -9,6 +9,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import measure
@@ -24,6 +25,7 @@ from hybridpriv.study import training
 from hybridpriv.train import loop
 from hybridpriv.train import step as step_lib
 
+DECODES = "decodes with our decoder"
 _WORKERS = 2  # processes of PyTorch's loader
 _DRAWN = 32  # faces; each file shows one of them, shifted
 
@@ -96,7 +98,7 @@ def run(quick: bool) -> list[measure.Row]:
       return sum(len(data.inputs[chosen]) for chosen in own)
 
     loaders = _loaders(files, cache, batch_size)
-    decoders = [side for side in loaders if "decodes" in side.against]
+    decoders = [side for side in loaders if DECODES in side.against]
     rows = [
       *measure.compare(
         f"{what}: decoded and kept, at the first start",
@@ -165,31 +167,45 @@ def epoch_of(num: int, batch_size: int) -> list[np.ndarray]:
 def _loaders(
   files: Files, cache: pathlib.Path, batch_size: int
 ) -> list[measure.Side]:
-  """Make PyTorch's loaders: of the files, and of the file that is kept."""
-  name = "PyTorch's DataLoader"
-  try:
-    from references import torch_pictures
-  except ModuleNotFoundError as error:
-    if error.name != "torch":
-      raise
-    why = "torch is not installed: pip install torch"
-    return [measure.Side(f"{name}, decodes", lambda: None, skipped=why)]
+  """Make those of others: of the files, and of the file that is kept."""
   own = files.config["data"]
   paths = sorted((files.folder / "images").iterdir())
-  given = torch_pictures.Files(paths, own["size"], own["crop"])
+  given = paths, own["size"], own["crop"]
   (path,) = cache.iterdir()
-  found = []
-  for what, source, workers in (
-    ("decodes with our decoder", given, _WORKERS),
-    ("reads the same kept file", torch_pictures.Rows(path), 0),
-  ):
+
+  def torch_of(kept: bool, workers: int) -> Callable[[], int]:
+    from references import torch_pictures
+
+    source = torch_pictures.Rows(path) if kept else torch_pictures.Files(*given)
     loader = torch_pictures.batches(source, size=batch_size, workers=workers)
-    found.append(
-      measure.Side(
-        f"{name}, {what}, {workers} workers",
-        lambda loader=loader: torch_pictures.epoch(loader),
-      )
-    )
+    return lambda: torch_pictures.epoch(loader)
+
+  def grain_of() -> Callable[[], int]:
+    from references import grain_pictures
+
+    return grain_pictures.epoch(grain_pictures.Files(*given), batch_size)
+
+  torch_name, found = "PyTorch's DataLoader", []
+  for what, package, make in (
+    (
+      f"{torch_name}, {DECODES}, {_WORKERS} processes",
+      "torch",
+      lambda: torch_of(False, _WORKERS),
+    ),
+    (f"Grain, {DECODES}, in threads", "grain", grain_of),
+    (
+      f"{torch_name} on the same kept file",
+      "torch",
+      lambda: torch_of(True, 0),
+    ),
+  ):
+    try:
+      found.append(measure.Side(what, make()))
+    except ModuleNotFoundError as error:
+      if error.name != package:
+        raise
+      why = f"{package} is not installed: pip install {package}"
+      found.append(measure.Side(what, lambda: None, skipped=why))
   return found
 
 
