@@ -129,7 +129,8 @@ def get_config() -> config_dict.ConfigDict:
       "multipliers": config_dict.ConfigDict(),  # {path pattern: factor}
     }
     if phase != "retune":
-      c.train[phase].augment = ""  # photo, crop_mirror, jitter, mod:fn
+      # photo, crop_mirror, jitter, mod:fn; not behind a frozen prefix.
+      c.train[phase].augment = ""
   # Frozen up to here, and read from stored features; in the base training only
   # what published weights brought.
   c.train.base.start = ""

@@ -57,13 +57,15 @@ def array(
     ValueError: it cannot be written; the message names bytes and folder.
   """
   path = folder / f"{name}-{key.hex()[:16]}.npy"
-  if not _is_sound(path, key):
+  if (why := _look(path, key)) is not None:
+    if why:
+      print(f"{path} {why}: computed again", file=sys.stderr)
     head = _head(shape, np.dtype(dtype))
     size = len(head) + int(np.prod(shape, dtype=int)) * np.dtype(dtype).itemsize
     with _named(path, size):
       folder.mkdir(parents=True, exist_ok=True)
     with _held(path, size) as file:
-      if not _is_sound(path, key):  # nobody wrote it while we waited
+      if _look(path, key) is not None:  # nobody wrote it while we waited
         _write(file, path, key, head, size, dtype, parts)
   return np.load(path, mmap_mode="r")
 
@@ -106,6 +108,8 @@ def _write(
     put(check.to_bytes(4, "big"))
     os.fsync(file.fileno())
     os.replace(file.name, path)
+  # The entry of the folder as well, where that is possible.
+  with contextlib.suppress(OSError):
     entry = os.open(path.parent, os.O_RDONLY)
     try:
       os.fsync(entry)
@@ -193,26 +197,24 @@ def _is_at(file: io.FileIO, name: pathlib.Path) -> bool:
     return False
 
 
-def _is_sound(path: pathlib.Path, key: bytes) -> bool:
-  """Say whether the file is there and can be trusted."""
+def _look(path: pathlib.Path, key: bytes) -> str | None:
+  """Say why a file cannot be trusted, "" if there is none; None if it can."""
   try:
     with path.open("rb") as file:
       state = _state(file, key)
       if state in _sound:
-        return True
+        return None
       fault = _fault(file, key, path)
   except (FileNotFoundError, NotADirectoryError):
-    return False
+    return ""
   except OSError as error:
     raise ValueError(
       f"{path} cannot be read ({error.strerror}): remove it, or name another"
       " folder, config.features"
     ) from error
-  if fault:
-    print(f"{path} {fault}: computed again", file=sys.stderr)
-    return False
-  _sound.add(state)
-  return True
+  if fault is None:
+    _sound.add(state)
+  return fault
 
 
 def _state(file: Any, key: bytes) -> tuple[int | bytes, ...]:
@@ -220,8 +222,8 @@ def _state(file: Any, key: bytes) -> tuple[int | bytes, ...]:
   return key, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _fault(file: Any, key: bytes, path: pathlib.Path) -> str:
-  """Say what is wrong with a file, "" if nothing is."""
+def _fault(file: Any, key: bytes, path: pathlib.Path) -> str | None:
+  """Say what is wrong with a file, None if nothing is."""
   end = len(key) + 4
   total = os.fstat(file.fileno()).st_size
   try:
@@ -241,4 +243,4 @@ def _fault(file: Any, key: bytes, path: pathlib.Path) -> str:
   check, left = 0, size + len(key)
   while left and (content := file.read(min(_BLOCK, left))):
     check, left = zlib.crc32(content, check), left - len(content)
-  return "" if file.read(4) == check.to_bytes(4, "big") else "is damaged"
+  return None if file.read(4) == check.to_bytes(4, "big") else "is damaged"
