@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from configs import own_data
-from hybridpriv import study
+from hybridpriv import mesh, study
 from hybridpriv.data import images
+from hybridpriv.study import training
 
 
 @pytest.fixture
@@ -51,3 +52,33 @@ def test_studies_share_a_folder_and_see_their_own_rows(
   assert len(list((tmp_path / "shared").iterdir())) == 2
   assert len(third.data) < len(first.data)
   assert not (tmp_path / "one" / "features").exists()
+
+
+class Recorded:
+  """An array that notes which rows are asked for."""
+
+  def __init__(self, array):
+    self.array, self.rows = array, []
+
+  def __getitem__(self, index):
+    self.rows.append(index)
+    return self.array[index]
+
+
+def test_a_process_reads_its_own_part_of_a_batch_and_nothing_else(
+  config, tmp_path, monkeypatch
+):
+  given = study.prepare(config, tmp_path)
+  whole = training.make_batches(given, 0, 0, given.data.inputs, "base")(3)
+  parts = []
+  for process in range(2):
+    monkeypatch.setattr(
+      mesh, "own_part", lambda x, i=process: np.split(x, 2)[i]
+    )
+    inputs = Recorded(given.data.inputs)
+    own = training.make_batches(given, 0, 0, inputs, "base")(3)
+    (rows,) = inputs.rows
+    assert len(rows) == config["train"]["batch_size"] // 2
+    np.testing.assert_array_equal(own["inputs"], given.data.inputs[rows])
+    parts.append(own["inputs"])
+  np.testing.assert_array_equal(np.concatenate(parts), whole["inputs"])
