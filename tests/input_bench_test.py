@@ -82,13 +82,14 @@ def test_stored_outputs_train_as_the_prefix_in_every_step(
   config = lfw_recognizer.get_config("small")
   # The recognizer itself compiles for a minute.
   config.network = {"function": "tests.study.made_up:Network"}
-  config.cut = config.train.finetune.start = "inner"
+  config.cut = "inner"
   monkeypatch.setattr(lfw_recognizer, "get_config", lambda _: config)
   size = cache.Size(pictures=8, side=16, batch_size=4, steps=5, rounds=1)
-  work = cache.make(size, tmp_path)
+  work = cache.make(size, tmp_path, "inner")
   found = work.stored()
   # Rounding: the compiler puts the prefix together with what follows.
   np.testing.assert_allclose(found, work.frozen(), rtol=1e-3)
+  np.testing.assert_allclose(found, work.apart(), rtol=1e-3)
   assert np.isfinite(found) and found != 0
   outputs = np.array(work.keep())
   work.compute()
