@@ -1,8 +1,8 @@
 """Fine-tuning behind a frozen prefix, which is run each step or once.
 
 Behind the 10th block of the face recognizer, as `configs/lfw_recognizer.py`
-trains it, and behind the 12th, as `lfw_defences.py` does. Pictures are noise, as
-nothing depends on what they show. Reading the batch, of samples or of stored
+trains it, and behind the 12th, as `lfw_defences.py` does; on noise, as nothing
+depends on what pictures show. Reading the batch, of samples or of stored
 outputs, is part of a step.
 """
 
