@@ -46,8 +46,8 @@ class Size(NamedTuple):
   rounds: int
 
 
-FULL = Size(2048, 250, 10, 9)
-QUICK = Size(512, 250, 4, 3)
+FULL = Size(1024, 250, 4, 7)
+QUICK = Size(512, 250, 2, 3)
 
 
 class Files(NamedTuple):
