@@ -44,9 +44,10 @@ class Size(NamedTuple):
   rounds: int
 
 
-FULL = Size(1024, 150, 128, 2, 5)
+FULL = Size(512, 150, 128, 2, 5)
 QUICK = Size(256, 150, 128, 2, 3)
 STARTS = ("block10", "block12")
+_FEW = 3  # rounds of what takes seconds
 
 
 class Work(NamedTuple):
@@ -213,7 +214,7 @@ def _pictures(size: Size, folder: pathlib.Path) -> dataset.DataSet:
 def _cost(work: Work, size: Size) -> np.ndarray:
   """Time, by round, to keep the outputs and what an epoch with them saves."""
   sides = (work.keep, work.frozen, work.apart, work.stored)
-  keep, frozen, apart, stored = measure.rounds(sides, size.rounds).T
+  keep, frozen, apart, stored = measure.rounds(sides, _FEW).T
   epoch = size.pictures / (size.batch_size * size.steps)
   saved = np.minimum(frozen, apart) - stored
   return np.stack([keep, saved * epoch], axis=1)
