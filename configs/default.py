@@ -94,7 +94,8 @@ def get_config() -> config_dict.ConfigDict:
     "siamese": {"weight": (1.0, 10.0, 100.0, 1000.0), "margin": (1.0,)}
   }
 
-  c.features = ""  # folder of stored features; "" for one in the workdir
+  # Folder of decoded pictures and stored features; "" for one in the workdir.
+  c.features = ""
   c.train = config_dict.ConfigDict()
   c.train.seeds = 3  # trainings from scratch that differ in the seed only
   c.train.batch_size = 64
@@ -128,7 +129,8 @@ def get_config() -> config_dict.ConfigDict:
       "multipliers": config_dict.ConfigDict(),  # {path pattern: factor}
     }
     if phase != "retune":
-      c.train[phase].augment = ""  # photo, crop_mirror, jitter, mod:fn
+      # photo, crop_mirror, jitter, mod:fn; not behind a frozen prefix.
+      c.train[phase].augment = ""
   # Frozen up to here, and read from stored features; in the base training only
   # what published weights brought.
   c.train.base.start = ""

@@ -129,15 +129,14 @@ def roles(config: Config) -> Roles:
   return found
 
 
-def load_data(config: Config) -> dataset.DataSet:
-  """Load the data set that `config.data` describes."""
-  options = {
-    k: v
-    for k, v in config["data"].items()
-    if k not in ("source", *Roles._fields)
-  }
+def load_data(config: Config, cache: str = "") -> dataset.DataSet:
+  """Load the data of `config.data`; a folder `cache` keeps decoded pictures."""
+  others = ("source", *Roles._fields)
+  options = {k: v for k, v in config["data"].items() if k not in others}
   name = config["data"]["source"]
   load = function(sources, name if ":" in name else f"{name}.load")
+  if "cache" in inspect.signature(load).parameters:
+    options = {"cache": cache, **options}
   found = call(load, {**roles(config)._asdict(), **options}, "config.data")
   return dataset.with_roles(found, **roles(config)._asdict())
 

@@ -4,6 +4,7 @@ import importlib.metadata
 import pathlib
 import platform
 import time
+import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -145,6 +146,32 @@ def row(what: str, against: str, unit: str, pairs: np.ndarray) -> Row:
     compile_s=None,
     skipped="",
   )
+
+
+def rounds(sides: Sequence[Callable[[], Any]], number: int) -> np.ndarray:
+  """Run all once, then time them in turn.
+
+  Returns:
+    Seconds, by round and side [r, s].
+  """
+  for side in sides:
+    side()
+  found = np.empty((number, len(sides)))
+  for index in np.ndindex(found.shape):
+    start = time.perf_counter()
+    sides[index[1]]()
+    found[index] = time.perf_counter() - start
+  return found
+
+
+def peak(run: Callable[[], Any]) -> int:
+  """Run and give the most bytes that Python and NumPy held at a time."""
+  tracemalloc.start()
+  try:
+    run()
+    return tracemalloc.get_traced_memory()[1]
+  finally:
+    tracemalloc.stop()
 
 
 def skipped(what: str, against: str, why: str) -> Row:

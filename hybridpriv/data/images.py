@@ -1,11 +1,7 @@
-"""Pictures of any size and mode to uint8 RGB of one size."""
+"""A picture of any size and mode to uint8 RGB of one size."""
 
-import concurrent.futures
 import io
-import os
 import struct
-import sys
-from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -108,57 +104,3 @@ def decode(content: bytes, *, size: int, crop: float = 0) -> np.ndarray:
   box = central_box(image.width, image.height, crop)
   image = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
   return np.asarray(image)
-
-
-def decode_all(
-  reads: Sequence[Callable[[], bytes]],
-  names: Sequence[str],
-  *,
-  size: int,
-  crop: float = 0,
-) -> np.ndarray:
-  """Decode many pictures in a few threads.
-
-  Args:
-    reads: `n` functions that give the bytes of a picture.
-    names: what to call each picture in an error.
-    size: side of the result in pixels.
-    crop: see `central_box`.
-
-  Returns:
-    uint8 `[n, size, size, 3]`.
-
-  Raises:
-    ValueError: a picture cannot be read, with its name and the remedy.
-  """
-  if size < 1:
-    raise ValueError(f"size is {size}, expected the side in pixels, 1 or more")
-  result = np.empty((len(reads), size, size, 3), np.uint8)
-
-  def work(i: int) -> None:
-    try:
-      result[i] = decode(reads[i](), size=size, crop=crop)
-    except Exception as error:
-      raise ValueError(
-        f"{names[i]}: {error}; mend the file or take its row out"
-      ) from error
-
-  # Decoding releases the interpreter lock.
-  num = min(8, os.cpu_count() or 1)
-  with concurrent.futures.ThreadPoolExecutor(num) as pool:
-    futures = [pool.submit(work, i) for i in range(len(reads))]
-    try:
-      for done, future in enumerate(futures, start=1):
-        future.result()
-        _show(done, len(futures))
-    except BaseException:
-      pool.shutdown(cancel_futures=True)
-      raise
-  return result
-
-
-def _show(done: int, total: int) -> None:
-  """Say on a terminal how far decoding is."""
-  if sys.stderr.isatty() and (done % 100 == 0 or done == total):
-    end = "\n" if done == total else ""
-    print(f"\rpictures {done}/{total}", end=end, file=sys.stderr, flush=True)

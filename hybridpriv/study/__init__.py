@@ -26,6 +26,7 @@ from hybridpriv.study import (
   inverting,
   judging,
   proofs,
+  stored,
   training,
   workdir,
 )
@@ -139,7 +140,7 @@ def prepare(config: Mapping[str, Any], folder: pathlib.Path) -> Setup:
   _check_names(config)
   judging.check(config)
   roles = build.roles(config)
-  data = build.load_data(config)
+  data = build.load_data(config, str(stored.place(config, folder)))
   folds = build.folds(config, data)
   network = build.network(config, build.num_logits(config, data))
   shape = tuple(config["input_shape"]) or data.inputs.shape[1:]
@@ -169,6 +170,14 @@ def prepare(config: Mapping[str, Any], folder: pathlib.Path) -> Setup:
 def _check_names(config: Mapping[str, Any]) -> None:
   """Find out now what is misspelt, and not after the training."""
   build.rows(config)
+  for phase in ("base", "finetune"):
+    own = config["train"][phase]
+    if own["start"] and own["augment"]:
+      raise ValueError(
+        f"config.train.{phase} has augment={own['augment']!r} and"
+        f" start={own['start']!r}: stored outputs are of samples as they are;"
+        " set one of the two to ''"
+      )
   audit, names = config["audit"], set()
   for section in ("attacks", "floor_attacks"):
     where = f"config.audit.{section}"

@@ -182,15 +182,17 @@ def constants(setup: Setup, fold: int) -> dict[str, np.ndarray]:
 
 def _measured(setup: Setup, fold: int, name: str, per: str) -> np.ndarray:
   """Measure mean or spread of every channel, or the mean image."""
-  inputs = setup.data.inputs[setup.folds[fold].train]
+  inputs, index = setup.data.inputs, setup.folds[fold].train
   axes = tuple(range(inputs.ndim - 1)) if per == "channel" else (0,)
+  # In parts: a data set of large images would not fit in memory.
+  parts = np.array_split(index, -(-len(index) // 1024))
+  sums: Any = sum(inputs[part].sum(axes, dtype=np.float64) for part in parts)
+  count = len(index) * inputs[0].size // sums.size
+  mean = sums / count
   if name == "mean":
-    return inputs.mean(axes, dtype=np.float64).astype(np.float32)
-  mean = inputs.mean(axes, dtype=np.float64)
-  # In parts: in float64 a data set of large images would not fit in memory.
-  parts = np.array_split(inputs, -(-len(inputs) // 1024))
-  total = sum(((part - mean) ** 2).sum(axes) for part in parts)
-  std = np.sqrt(total * mean.size / inputs.size)
+    return mean.astype(np.float32)
+  total = sum(((inputs[part] - mean) ** 2).sum(axes) for part in parts)
+  std = np.sqrt(total / count)
   return np.maximum(std, 1e-6 * max(std.max(), 1e-6)).astype(np.float32)
 
 

@@ -7,19 +7,22 @@ A sweep over cuts, seeds and objectives behind one prefix shares the folder.
 import functools
 import hashlib
 import pathlib
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from hybridpriv import mesh
-from hybridpriv.data import dataset
+from hybridpriv.data import dataset, kept
 from hybridpriv.networks import staged
 from hybridpriv.study import compiled
 from hybridpriv.study.setup import Setup
 from hybridpriv.train import features
+
+
+def place(config: Mapping[str, Any], folder: pathlib.Path) -> pathlib.Path:
+  """Say where the study in `folder` keeps pictures and outputs."""
+  return pathlib.Path(config["features"] or folder / "features")
 
 
 def features_of(
@@ -37,42 +40,42 @@ def features_of(
     start: last stage of the prefix; None for no prefix.
 
   Returns:
-    A memory map [n, ...], float32; the samples themselves without a prefix.  Of
-    several processes that find no file the first writes it, and the others keep
-    what they have computed.
+    A read-only memory map [n, ...], float32; the samples themselves without a
+    prefix.  Of several processes that find no file one computes it, and the
+    others wait.
+
+  Raises:
+    ValueError: the folder cannot take it; says how many bytes are needed.
   """
   if start is None:
     return setup.data.inputs
   network = setup.network
   shape = tuple(setup.config["input_shape"]) or setup.data.inputs.shape[1:]
   prefix, _ = staged.split_variables(variables, network, start)
-  folder = pathlib.Path(setup.config["features"] or setup.folder / "features")
+  folder = place(setup.config, setup.folder)
   run = compiled.stages(network, shape, None, start)
   example = setup.data.inputs[:1]
   # The program itself, so that networks with a prefix in common share it.
   program = jax.make_jaxpr(run)(prefix, constants, example)
   own = hashlib.sha256(str(program).encode())
   own.update(_digest(setup.data))
-  for place, leaf in jax.tree_util.tree_leaves_with_path((prefix, constants)):
-    own.update(jax.tree_util.keystr(place).encode())
+  for path, leaf in jax.tree_util.tree_leaves_with_path((prefix, constants)):
+    own.update(jax.tree_util.keystr(path).encode())
     own.update(np.ascontiguousarray(leaf).tobytes())
-  name = own.hexdigest()[:16]
-  path = folder / f"{start}-{name}.npy"
-  if not path.exists():
-    found = features.compute(
+  one = jax.eval_shape(run, prefix, constants, example)
+  return kept.array(
+    folder,
+    start,
+    own.digest(),
+    (len(setup.data), *one.shape[1:]),
+    one.dtype,
+    lambda: features.stream(
       lambda x: run(prefix, constants, x),
       setup.data.inputs,
       np.arange(len(setup.data)),
       name=f"features of {start}",
-    )
-    if not mesh.is_first():
-      return found
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A name of its own: runs of a sweep may compute it at the same time.
-    fresh = path.with_suffix(f".{uuid.uuid4().hex}.tmp.npy")
-    np.save(fresh, found)
-    fresh.replace(path)
-  return np.load(path, mmap_mode="r")
+    ),
+  )
 
 
 @functools.lru_cache(maxsize=1)

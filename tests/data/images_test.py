@@ -83,20 +83,3 @@ def test_a_picture_smaller_than_the_crop_is_refused():
 def test_what_is_no_picture_is_refused(content):
   with pytest.raises(ValueError, match="not a readable picture"):
     images.decode(content, size=8)
-
-
-def test_a_truncated_picture_is_refused_by_name():
-  noise = np.random.default_rng(0).integers(255, size=(64, 64, 3))
-  content = encoded(Image.fromarray(noise.astype(np.uint8)), "jpeg")
-  reads = [lambda: content, lambda: content[: len(content) // 2]]
-  with pytest.raises(ValueError, match="b.jpg: not a readable .* take its row"):
-    images.decode_all(reads, ["a.jpg", "b.jpg"], size=8)
-
-
-def test_many_pictures_keep_their_order():
-  reads = [
-    lambda i=i: encoded(Image.new("RGB", (6, 5 + i), (i, i, i)))
-    for i in range(50)
-  ]
-  found = images.decode_all(reads, ["x"] * 50, size=3)
-  np.testing.assert_array_equal(found[:, 0, 0, 0], np.arange(50))

@@ -64,3 +64,13 @@ def test_noise_in_the_loop_without_a_training_that_tells_its_cost(
   }
   with pytest.raises(ValueError, match="no training before it has that"):
     study.run(config, tmp_path, say=quiet)
+
+
+def test_augmentation_of_what_is_stored(of_signals, quiet, tmp_path):
+  config = of_signals(train={"finetune": {"start": "pool1"}})
+  config["train"]["finetune"]["augment"] = "jitter"
+  with pytest.raises(
+    ValueError, match="finetune has augment='jitter' and start='pool1': stored"
+  ):
+    study.run(config, tmp_path, say=quiet)
+  assert not (tmp_path / "checkpoints").exists()

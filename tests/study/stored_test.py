@@ -1,6 +1,7 @@
 """Outputs of a frozen prefix are computed once for all that share it."""
 
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 from hybridpriv import study
 from hybridpriv.study import setup as setup_lib
 from hybridpriv.study import stored
+from hybridpriv.train import features
 from tests.study import made_up
 
 
@@ -116,3 +118,38 @@ def test_statistics_of_batches_are_weights_too(given, weights, folder):
   statistics = jax.tree.map(lambda x: x + 1, variables["batch_stats"])
   other = _features(given, {**variables, "batch_stats": statistics})
   assert len(_files(folder)) == 2 and not np.array_equal(first, other)
+
+
+def test_a_file_that_is_cut_short_is_computed_again_and_said(
+  given, weights, folder, capfd
+):
+  first = np.array(_features(given, weights(given)))
+  (path,) = folder.iterdir()
+  with path.open("r+b") as file:
+    file.truncate(path.stat().st_size // 2)
+  again = _features(given, weights(given))
+  np.testing.assert_array_equal(again, first)
+  assert f"{path} has " in capfd.readouterr().err
+  assert list(folder.iterdir()) == [path]
+
+
+def test_a_disk_without_room_is_said_before_the_prefix_runs(
+  given, weights, folder, monkeypatch
+):
+  variables = weights(given)
+  free = shutil.disk_usage(folder.parent)._replace(free=1000)
+  monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+  monkeypatch.setattr(features, "stream", None)
+  with pytest.raises(ValueError) as refused:
+    _features(given, variables)
+  shape = _shape(given, variables)
+  needed = 4 * np.prod(shape) + 128  # values, and what stands before them
+  assert f"needs {needed} bytes in {folder}" in str(refused.value)
+  assert not list(folder.iterdir())
+
+
+def _shape(given, variables):
+  x = jnp.asarray(given.data.inputs)
+  return jax.eval_shape(
+    lambda: given.network.apply(variables, x, train=False, upto="pool1")[0]
+  ).shape

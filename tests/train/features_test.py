@@ -1,3 +1,5 @@
+import tracemalloc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,3 +23,20 @@ def test_features_are_those_of_each_sample_in_order(num):
   np.testing.assert_allclose(found["sum"], inputs[index].sum(1), rtol=1e-5)
   np.testing.assert_array_equal(found["double"], 2 * inputs[index])
   assert shapes == [(min(num, 4), 3)]  # one program
+
+
+def test_streamed_features_are_the_same_in_the_memory_of_two_batches():
+  inputs = np.random.default_rng(0).normal(size=(4096, 500)).astype("f4")
+  double = jax.jit(lambda x: 2 * x)
+  peaks = []
+  for num in (1024, 4096):
+    index = np.arange(num)
+    tracemalloc.start()
+    for place, part in enumerate(features.stream(double, inputs, index)):
+      start = 256 * place
+      np.testing.assert_array_equal(part, 2 * inputs[start : start + 256])
+    peaks.append(tracemalloc.get_traced_memory()[1])
+    tracemalloc.stop()
+    assert start + 256 == num
+  batch = 256 * 500 * 4
+  assert peaks[1] < peaks[0] + batch / 2 < 4096 * 500 * 4

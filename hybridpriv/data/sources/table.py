@@ -10,13 +10,15 @@ folder/
 """
 
 import contextlib
+import functools
 import pathlib
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from hybridpriv.data import columns, images, rows, windows
+from hybridpriv.data import columns, pictures, rows, windows
 from hybridpriv.data.dataset import DataSet, with_roles
 
 _NOT_STATED = "not stated"
@@ -45,6 +47,7 @@ def load(
   name: str = "",
   licence: str = "",
   citation: str = "",
+  cache: str | pathlib.Path = "",
 ) -> DataSet:
   """Load the folder `path`; its rows are filtered before anything is decoded.
 
@@ -76,6 +79,7 @@ def load(
     name: what the report calls the data; by default the name of the folder.
     licence: terms of the data, for the report.
     citation: what to cite, for the report.
+    cache: folder where decoded pictures are kept, see `pictures.load`.
 
   Returns:
     The data set, with the columns named here as labels.
@@ -145,12 +149,8 @@ def load(
     table = table.take(choose(np.ones(len(table), int)))
     _check_paths(table)
     with _pictures(folder) as find:
-      reads = [_read(table, i, find) for i in range(len(table))]
-      names = [
-        f"{table.where(i)}, {name!r}"
-        for i, name in enumerate(table.column("path"))
-      ]
-      inputs = images.decode_all(reads, names, size=size, crop=crop)
+      chosen = [_picture(table, i, find) for i in range(len(table))]
+      inputs = pictures.load(chosen, size=size, crop=crop, cache=cache)
     files = tuple(table.column("path"))
     recording = np.arange(len(inputs), dtype=np.int32)
     position = np.zeros(len(inputs), np.float32)
@@ -207,32 +207,42 @@ def _check_paths(table: rows.Rows) -> None:
       )
 
 
-def _read(
-  table: rows.Rows, i: int, find: Callable[[str], Callable[[], bytes] | None]
-) -> Callable[[], bytes]:
+class _Found(NamedTuple):
+  """A picture's file: what tells its content from another's, and the bytes."""
+
+  state: str
+  read: Callable[[], bytes]
+
+
+_Find = Callable[[str], _Found | None]
+
+
+def _picture(table: rows.Rows, i: int, find: _Find) -> pictures.Picture:
   """Find the picture of row i, so that a missing one is known at once."""
   name = table.column("path")[i]
-  read = find(name)
-  if read is None:
+  found = find(name)
+  if found is None:
     raise ValueError(
       f"{table.where(i)}: there is no picture {name!r} in images.zip, images/ "
       f"or {table.file.parent}; add it or take the row out"
     )
-  return read
+  where = f"{table.where(i)}, {name!r}"
+  return pictures.Picture(where, f"{name} {found.state}", found.read)
 
 
 @contextlib.contextmanager
-def _pictures(
-  folder: pathlib.Path,
-) -> Iterator[Callable[[str], Callable[[], bytes] | None]]:
-  """Open the pictures of a folder: a path gives a function that reads it."""
+def _pictures(folder: pathlib.Path) -> Iterator[_Find]:
+  """Open the pictures of a folder: by path, how to read them."""
   file = folder / "images.zip"
   if not file.is_file():
 
-    def find(name: str) -> Callable[[], bytes] | None:
+    def find(name: str) -> _Found | None:
       for path in (folder / "images" / name, folder / name):
         if path.is_file():
-          return path.read_bytes
+          # As `make` and `rsync` do: to read all files takes too long.
+          found = path.stat()
+          state = f"{found.st_size} {found.st_mtime_ns}"
+          return _Found(state, path.read_bytes)
       return None
 
     yield find
@@ -245,12 +255,14 @@ def _pictures(
       f"pictures into {folder / 'images'}"
     ) from error
   with archive:
-    members = set(archive.namelist())
+    members = {member.filename: member for member in archive.infolist()}
 
-    def find_member(name: str) -> Callable[[], bytes] | None:
-      for member in (name, f"images/{name}"):
-        if member in members:
-          return lambda: archive.read(member)
+    def find_member(name: str) -> _Found | None:
+      for path in (name, f"images/{name}"):
+        if path in members:
+          # The archive holds a checksum of what is in it.
+          state = f"{members[path].file_size} {members[path].CRC}"
+          return _Found(state, functools.partial(archive.read, path))
       return None
 
     yield find_member

@@ -5,6 +5,8 @@ have been prepared as `array_record`. Labels are named by slash path, such as
 `attributes/Male`, and may be integers, class labels, booleans or texts.
 """
 
+import hashlib
+import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from hybridpriv.data import columns, images
+from hybridpriv.data import columns, pictures
 from hybridpriv.data.dataset import DataSet, with_roles
 
 
@@ -33,6 +35,7 @@ def load(
   seed: int = 0,
   licence: str = "",
   citation: str = "",
+  cache: str | pathlib.Path = "",
 ) -> DataSet:
   """Load the images and labels of a prepared data set.
 
@@ -53,6 +56,7 @@ def load(
     seed: seed of that choice.
     licence: terms; by default those that the data set states.
     citation: what to cite; by default what the data set states.
+    cache: folder where decoded pictures are kept, see `pictures.load`.
 
   Raises:
     ValueError: the data set is not prepared, has no such path, or an image
@@ -85,11 +89,19 @@ def load(
     person, np.ones(len(rows), int), max_samples=max_samples, seed=seed
   )
   rows = rows[chosen]
-  inputs = images.decode_all(
-    [lambda i=i: _value(source[i], image) for i in rows.tolist()],
-    [f"{builder.info.full_name}, {split_name}, record {i}" for i in rows],
+  state = f"{builder.info.full_name} {split_name} {image} {_state(builder)}"
+  inputs = pictures.load(
+    [
+      pictures.Picture(
+        f"{builder.info.full_name}, {split_name}, record {i}",
+        f"{state} {i}",
+        lambda i=i: _value(source[i], image),
+      )
+      for i in rows.tolist()
+    ],
     size=size,
     crop=crop,
+    cache=cache,
   )
   labels, classes = {}, {}
   for x in names:
@@ -151,6 +163,15 @@ def _source(
       f"({error}); its splits are {sorted(builder.info.splits)}; prepare it "
       "with download_and_prepare(file_format='array_record')"
     ) from error
+
+
+def _state(builder: tfds.core.DatasetBuilder) -> str:
+  """Name the files of a prepared data set: another text for other content."""
+  found = sorted(
+    (path.name, path.stat().length, path.stat().mtime)
+    for path in builder.data_path.iterdir()
+  )
+  return hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
 
 def _paths(features: Any, prefix: str = "") -> list[str]:
