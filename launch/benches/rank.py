@@ -62,10 +62,10 @@ def run(quick: bool) -> list[measure.Row]:
     rows += _speed(folder, size.full, size.full, size.rounds)
     for gallery in size.galleries:
       rows += _speed(folder, size.observed, gallery, size.rounds)
-    smallest = _fresh(folder, _SMALLEST, _SMALLEST)
+    smallest = in_fresh_process(folder, _SMALLEST, _SMALLEST)
     cases = [(size.observed, n) for n in size.galleries]
     for observed, gallery in [*cases, (size.full, size.full)]:
-      found = _fresh(folder, observed, gallery)
+      found = in_fresh_process(folder, observed, gallery)
       rows.append(
         measure.row(
           f"{_name(observed, gallery)}: memory that a process grows by",
@@ -81,7 +81,7 @@ def _name(observed: int, gallery: int) -> str:
   return f"{observed:,} codes among {gallery:,}, {_WIDTH} numbers a code"
 
 
-def _codes(
+def write_codes(
   folder: pathlib.Path, observed: int, gallery: int
 ) -> tuple[pathlib.Path, pathlib.Path]:
   """Make codes up, and write them to files."""
@@ -99,7 +99,7 @@ def _speed(
   folder: pathlib.Path, observed: int, gallery: int, rounds: int
 ) -> list[measure.Row]:
   """Compare the time of a ranking."""
-  paths = _codes(folder, observed, gallery)
+  paths = write_codes(folder, observed, gallery)
   sent, clean = (np.load(path, mmap_mode="r") for path in paths)
   index = np.arange(observed)
   part = min(observed, _PART)
@@ -152,11 +152,11 @@ def _by_definition(observed: np.ndarray, clean: np.ndarray) -> np.ndarray:
   return np.array(ranks)
 
 
-def _fresh(
+def in_fresh_process(
   folder: pathlib.Path, observed: int, gallery: int
 ) -> dict[str, float]:
   """Rank in a process of its own."""
-  paths = _codes(folder, observed, gallery)
+  paths = write_codes(folder, observed, gallery)
   command = [sys.executable, str(_PROGRAM), *map(str, paths)]
   done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
   return json.loads(done.stdout)
