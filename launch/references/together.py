@@ -61,7 +61,7 @@ def main(name: str, side: str, size: str, *job: str) -> None:
     for _ in range(int(line)):
       state, metrics = run(state, batch, key)
     jax.block_until_ready((state, metrics))
-    print(time.perf_counter() - start, flush=True)
+    print("took", time.perf_counter() - start, flush=True)
   if job:
     mesh_lib.leave()
 
