@@ -62,7 +62,7 @@ def _distances(a: jax.Array, b: jax.Array, ones: jax.Array) -> jax.Array:
   zero = jnp.zeros(jnp.broadcast_shapes(a.shape[1:], b.shape[1:]))
 
   def add(total: jax.Array, parts: Any) -> tuple[jax.Array, None]:
-    return _squares(total, *parts, ones), None
+    return _squares(total, parts[0], parts[1], ones), None
 
   def cut(x: jax.Array) -> jax.Array:
     # Zeros on both sides add nothing.

@@ -200,12 +200,14 @@ def _traffic(name: str, network: Any, shape: Any) -> list[measure.Row]:
   lowered = jax.jit(jax.grad(lambda v, x: _loss(network, v, x, labels))).lower(
     variables, x
   )
+  costs = lowered.cost_analysis()
+  assert costs  # every backend of ours counts operations
   sizes = [leaf.size for leaf in jax.tree.leaves(variables["params"])]
   return [
     *_series(f"{name}, gradients of a step: bytes", {1: 4.0 * sum(sizes)}, 1),
     *_series(
       f"{name}, operations of a step, by images: FLOP",
-      {1: float(lowered.cost_analysis()["flops"])},
+      {1: float(costs["flops"])},
       1,
     ),
   ]
