@@ -40,8 +40,8 @@ class Work(NamedTuple):
 
 
 WORK = (
-  Work("VGG-16 of a quarter of the width", "vgg16", 64, 64, 10),
-  Work("ResNet-18", "resnet18", 64, 16, 4),
+  Work("VGG-16 of a quarter of the width", "vgg16", 64, 64, 4),
+  Work("ResNet-18", "resnet18", 64, 16, 3),
 )
 
 
@@ -52,7 +52,7 @@ def run(quick: bool) -> list[measure.Row]:
     why = "two cores are needed"
     return [measure.skipped(work.what, "one process", why) for work in WORK]
   return [
-    _row(work, cores, rounds=3 if quick else 9)
+    _row(work, cores, rounds=3 if quick else 7)
     for work in (WORK[:1] if quick else WORK)
   ]
 

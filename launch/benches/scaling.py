@@ -46,7 +46,7 @@ def run(quick: bool) -> list[measure.Row]:
   Args:
     quick: whether to look only.
   """
-  end, rounds = (3, 2) if quick else (4, 5)
+  end, rounds = (3, 2) if quick else (4, 3)
   decades = [10**i for i in range(end)]
   with tempfile.TemporaryDirectory() as scratch:
     folder = pathlib.Path(scratch)
