@@ -10,7 +10,6 @@ component; of codes with more than 512 values, such sums of 512 are added up.
 It is the same on every machine and with every version of JAX.
 """
 
-import functools
 import os
 from collections.abc import Iterator
 from concurrent import futures
@@ -64,16 +63,25 @@ def _distances(a: jax.Array, b: jax.Array, ones: jax.Array) -> jax.Array:
   def add(total: jax.Array, parts: Any) -> tuple[jax.Array, None]:
     return _squares(total, parts[0], parts[1], ones), None
 
+  def add_sum(total: jax.Array, parts: Any) -> tuple[jax.Array, None]:
+    return total + jax.lax.scan(add, zero, parts)[0], None
+
   def cut(x: jax.Array) -> jax.Array:
     # Zeros on both sides add nothing.
     x = jnp.pad(x, [(0, -len(x) % _UNROLLED)] + [(0, 0)] * (x.ndim - 1))
     return x.reshape(-1, _UNROLLED, *x.shape[1:])
 
-  sums = [
-    jax.lax.scan(add, zero, (cut(a[i : i + _WIDTH]), cut(b[i : i + _WIDTH])))[0]
-    for i in range(0, len(a), _WIDTH)
-  ]
-  return functools.reduce(jnp.add, sums)
+  whole = len(a) // _WIDTH * _WIDTH
+  total = zero
+  if whole:
+    parts = tuple(
+      cut(x[:whole]).reshape(-1, _WIDTH // _UNROLLED, _UNROLLED, *x.shape[1:])
+      for x in (a, b)
+    )
+    total = jax.lax.scan(add_sum, zero, parts)[0]
+  if whole < len(a):
+    total = add_sum(total, (cut(a[whole:]), cut(b[whole:])))[0]
+  return total
 
 
 def _squares(
