@@ -7,6 +7,8 @@ import jax.numpy as jnp
 
 from hybridpriv.attacks import attack as attack_lib
 
+_TOGETHER = 2**24  # distances that are held at a time
+
 
 def _own_codes(
   key: jax.Array,
@@ -96,18 +98,29 @@ def nearest(
   def score(attacker: Any, codes: jax.Array) -> jax.Array:
     mean, spread = attacker["mean"], attacker["spread"]
     codes = attack_lib.standardise(codes, mean, spread)
-    distance = _squared_distances(attacker["codes"], codes)
     usable = jnp.sum(attacker["votes"], axis=1) > 0
-    distance = jnp.where(usable[:, None], distance, jnp.inf)
-    limit = _kth_smallest(distance, attacker["neighbours"])
-    near = (distance <= limit[None]).astype(jnp.float32)
-    # Among classes with equal votes the nearest neighbour's wins.
-    first = distance <= jnp.min(distance, axis=0)[None]
-    return jnp.matmul(
-      (near + 1e-3 * first).T,
-      attacker["votes"],
-      precision=jax.lax.Precision.HIGHEST,
-    )
+
+    def vote(codes: jax.Array) -> jax.Array:
+      distance = _squared_distances(attacker["codes"], codes)
+      distance = jnp.where(usable[:, None], distance, jnp.inf)
+      limit = _kth_smallest(distance, attacker["neighbours"])
+      near = (distance <= limit[None]).astype(jnp.float32)
+      # Among classes with equal votes the nearest neighbour's wins.
+      first = distance <= jnp.min(distance, axis=0)[None]
+      return jnp.matmul(
+        (near + 1e-3 * first).T,
+        attacker["votes"],
+        precision=jax.lax.Precision.HIGHEST,
+      )
+
+    # A long list of the attacker's own is compared with few codes at a time.
+    few = max(_TOGETHER // attacker["codes"].shape[0], 1)
+    even = codes.shape[0] // few * few
+    if few >= codes.shape[0]:
+      return vote(codes)
+    parts = jax.lax.map(vote, codes[:even].reshape(-1, few, codes.shape[1]))
+    parts = parts.reshape(even, -1)
+    return jnp.concatenate([parts, vote(codes[even:])])
 
   grid = tuple({"neighbours": float(k)} for k in neighbours)
   return attack_lib.Attack("neighbour.nearest", fit, score, grid)

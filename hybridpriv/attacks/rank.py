@@ -15,89 +15,44 @@ Candidates can also be people with several clean codes each (`by_person`): then
 the noise law does not drop out, and the order is that of mean likelihoods.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.spatial import distance
 
-_TILE = 16  # blocks of codes are a multiple of this
-_ROUNDING = 1e-12  # of sums in float64; codes in float32 differ by more
-_WIDTH = 512  # values of a code that are compared at once, and stay in cache
-
-
-@jax.jit
-def _rank_block(
-  number: jax.Array, observed: jax.Array, blocks: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """Rank block `number` of the observed codes among all candidates.
-
-  Args:
-    number: which block of `blocks` holds the true candidates.
-    observed: [w, c, d].
-    blocks: candidates, in blocks [m, w, c, d]; w d values make a code.
-
-  Returns:
-    Number of nearer candidates, and of equally near ones, int32 [c].
-  """
-  size = observed.shape[1]
-
-  def add(total: jax.Array, parts: Any) -> tuple[jax.Array, None]:
-    a, b = parts
-    return total + jnp.sum((a[:, None] - b[None]) ** 2, axis=-1), None
-
-  def count(carry: Any, at: jax.Array) -> tuple[Any, None]:
-    true, less, equal, is_true = carry
-    # Direct differences, not a Gram matrix, and the true candidate's distance
-    # read off the same array: only numbers from one compiled loop are equal to
-    # the last bit, and ties are part of the measure.
-    d = jax.lax.scan(add, jnp.zeros((size, size)), (observed, blocks[at]))[0]
-    d = jax.lax.optimization_barrier(d)
-    true = jnp.where(is_true, jnp.diagonal(d), true)
-    less += jnp.where(is_true, 0, jnp.sum(d < true[:, None], axis=1))
-    equal += jnp.where(is_true, 0, jnp.sum(d == true[:, None], axis=1))
-    return (true, less, equal, False), None
-
-  zero = jnp.zeros(size, jnp.int32)
-  order = jnp.concatenate([number[None], jnp.arange(len(blocks))])
-  start = (jnp.zeros(size), zero, zero, True)
-  return jax.lax.scan(count, start, order)[0][1:3]
+from hybridpriv.attacks import gallery, people
 
 
 def by_distance(
-  observed: np.ndarray, clean: np.ndarray, *, block: int = 128
+  observed: np.ndarray,
+  clean: np.ndarray,
+  *,
+  index: np.ndarray | None = None,
+  block: int = 256,
 ) -> np.ndarray:
   """Rank the true candidate of every observed code, 1 for the first.
 
-  Memory grows with the number of candidates, never with its square.
+  Codes may be memory maps: they are read in pieces, and memory does not grow
+  with their number but for the ranks.  Distances are those of
+  `attacks.gallery`, to the last bit.
 
   Args:
-    observed: codes as sent [n, ...]; the i-th belongs to candidate i.
+    observed: codes as sent [m, ...].
     clean: codes of the candidates without noise [n, ...].
+    index: which candidate each observed code belongs to [m]; the default is
+      that there are as many, and the i-th belongs to the i-th.
     block: codes, and candidates, compared at once.
 
   Returns:
-    Average ranks, float64 [n].
+    Average ranks, float64 [m].
 
   Raises:
-    ValueError: if the shapes differ, or a code is not finite.
+    ValueError: if the shapes do not fit, or a code is not finite.
   """
-  num = len(clean)
-  observed, clean = _check(observed, clean)
-  if np.array_equal(observed, clean):
-    same = _copies(clean)
-    return (np.bincount(same)[same] + 1) / 2
-  block = -(-min(block, num) // _TILE) * _TILE
-  # Padding is no candidate: it is infinitely far from everything.
-  blocks = jnp.asarray(_blocks(clean, block, np.inf))
-  observed = _blocks(observed, block, 0.0)
-  ranks = []
-  for number, own in enumerate(observed):
-    less, equal = jax.device_get(_rank_block(jnp.int32(number), own, blocks))
-    # The true candidate counts itself among the equal ones.
-    ranks.append(1.0 + less + (equal - 1) / 2)
-  return np.concatenate(ranks)[:num]
+  index, same = gallery.check(observed, clean, index)
+  if same:
+    number = gallery.copies(clean)
+    return (np.bincount(number)[number[index]] + 1) / 2
+  return gallery.ranks(observed, clean, index, block=block)
 
 
 def by_person(
@@ -106,7 +61,7 @@ def by_person(
   person: np.ndarray,
   *,
   std: float,
-  block: int = 128,
+  block: int = 512,
 ) -> np.ndarray:
   r"""Rank the true person of every observed code, 1 for the first.
 
@@ -116,8 +71,8 @@ def by_person(
   of the very sample it observes among them.  Without noise the order is that by
   the nearest code of each person, the limit of the above.
 
-  Computed in float64, from direct differences; memory grows with the number of
-  codes, never with its square.
+  Computed in float64; the ranks are those of direct differences.  Codes are
+  read in pieces, of whole people, as in `by_distance`.
 
   Args:
     observed: codes as sent [n, ...]; the i-th belongs to the i-th clean code.
@@ -133,88 +88,19 @@ def by_person(
     ValueError: if the shapes differ, a code is not finite, or `std` is negative
       or not finite.
   """
-  observed, clean = _check(observed, clean)
+  _, same = gallery.check(observed, clean, None)
   if len(person) != len(clean):
     raise ValueError(
       f"{len(clean)} codes need as many people, one each; got {len(person)}"
     )
   if not 0 <= std < np.inf:
     raise ValueError(f"std={std}; expected a finite number, 0 or more")
-  people, own = np.unique(person, return_inverse=True)
-  if std == 0 and np.array_equal(observed, clean):
-    same = _copies(clean)
-    pairs = np.unique(np.stack([same, own]), axis=1)
-    return (np.bincount(pairs[0])[same] + 1) / 2
-  codes = [clean[own == p].astype(np.float64) for p in range(len(people))]
-  ranks = []
-  for start in range(0, len(observed), block):
-    sent = observed[start : start + block].astype(np.float64)
-    score = np.stack([_log_likelihood(sent, u, std) for u in codes], axis=1)
-    true = np.take_along_axis(score, own[start : start + block, None], axis=1)
-    # One list of codes twice, or in another order, adds up to a little else.
-    equal = np.isclose(score, true, rtol=_ROUNDING, atol=0)
-    above = np.sum((score > true) & ~equal, axis=1)
-    # The true person counts itself among the equal ones.
-    ranks.append(1 + above + (np.sum(equal, axis=1) - 1) / 2)
-  return np.concatenate(ranks)
-
-
-def _log_likelihood(
-  sent: np.ndarray, clean: np.ndarray, std: float
-) -> np.ndarray:
-  """Compare codes [b, d] with a person's [n, d]: an order, by likelihood.
-
-  Returns:
-    2 std^2 times the log of the mean likelihood, less a constant [b]: so
-    written, nothing underflows and std may be 0.
-  """
-  squared = distance.cdist(sent, clean, "sqeuclidean")
-  nearest = np.min(squared, axis=1)
-  unit = 2.0 * float(std) ** 2
-  if unit == 0:
-    return -nearest
-  farther = np.expm1((nearest[:, None] - squared) / unit)
-  return unit * np.log1p(np.mean(farther, axis=1)) - nearest
-
-
-def _check(
-  observed: np.ndarray, clean: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-  """Lay codes out as vectors, or say why they cannot be compared."""
-  if observed.shape != clean.shape:
-    raise ValueError(
-      f"observed codes {observed.shape} and candidates {clean.shape} must have"
-      " the same shape: the i-th code belongs to the i-th candidate"
-    )
-  observed, clean = (
-    np.asarray(x, np.float32).reshape(len(x), -1) for x in (observed, clean)
-  )
-  if not (np.isfinite(observed).all() and np.isfinite(clean).all()):
-    raise ValueError(
-      "some codes are not finite numbers, so that nothing is near them; was the"
-      " training stable?"
-    )
-  return observed, clean
-
-
-def _copies(codes: np.ndarray) -> np.ndarray:
-  """Number codes [n, d] so that equal ones have one number [n].
-
-  A code that is sent as it is has no distance to itself: only its copies tie
-  with it, and nothing need be compared with anything.
-  """
-  # Minus zero is zero.
-  return np.unique(codes + 0.0, axis=0, return_inverse=True)[1].reshape(-1)
-
-
-def _blocks(codes: np.ndarray, size: int, filler: float) -> np.ndarray:
-  """Cut codes [n, d] into blocks [m, w, size, d / w], rows filled up."""
-  width = min(codes.shape[1], _WIDTH)
-  padding = ((0, 0), (0, -codes.shape[1] % width))
-  codes = np.pad(codes, padding)
-  padding = ((0, -len(codes) % size), (0, 0))
-  codes = np.pad(codes, padding, constant_values=filler)
-  return codes.reshape(-1, size, codes.shape[1] // width, width).swapaxes(1, 2)
+  own = np.unique(person, return_inverse=True)[1]
+  if std == 0 and same:
+    number = gallery.copies(clean)
+    pairs = np.unique(np.stack([number, own]), axis=1)
+    return (np.bincount(pairs[0])[number] + 1) / 2
+  return people.ranks(observed, clean, own, std=std, block=block)
 
 
 def of_scores(

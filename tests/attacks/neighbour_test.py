@@ -65,6 +65,32 @@ def test_the_k_nearest_vote_by_class_weight(k):
   np.testing.assert_array_equal(scores.argmax(1), votes.argmax(1))
 
 
+@pytest.mark.parametrize("few", [1, 7, 200])
+def test_codes_are_compared_with_a_long_list_a_few_at_a_time(few, monkeypatch):
+  attack = neighbour.nearest(neighbours=(5,))
+  expected = fit_and_score(attack, attack.grid[0])
+  monkeypatch.setattr(neighbour, "_TOGETHER", few * len(CODES))
+  found = fit_and_score(attack, attack.grid[0])
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_gallery_of_a_million_codes_is_attacked_in_bounded_memory():
+  def shape(*size):
+    return jax.ShapeDtypeStruct(size, jnp.float32)
+
+  million = 10**6
+  attacker = {
+    "codes": shape(million, 8),
+    "mean": shape(8),
+    "spread": shape(8),
+    "votes": shape(million, 4),
+    "neighbours": shape(),
+  }
+  score = jax.jit(neighbour.nearest().score)
+  compiled = score.lower(attacker, shape(5000, 8)).compile()
+  assert compiled.memory_analysis().temp_size_in_bytes < 2**29
+
+
 def test_the_class_of_the_nearest_mean_wins():
   attack = neighbour.centroid(draws=1)
   scores = fit_and_score(attack, attack.grid[0])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from hybridpriv.attacks import rank
+from hybridpriv.attacks import gallery, people, rank
 
 
 def brute_force(observed, clean):
@@ -62,18 +62,111 @@ def test_clean_codes_rank_first_and_constant_ones_in_the_middle():
   np.testing.assert_array_equal(rank.by_distance(same + 1, same), 20.5)
 
 
-def test_memory_grows_with_the_candidates_and_not_with_their_square():
+def by_definition(observed, clean, index):
+  """Average ranks by distances that are rounded as `attacks.gallery` says."""
+
+  def distances(a, b):
+    total = np.float32(0)
+    for start in range(0, len(a), 512):
+      part = np.float32(0)
+      for k in range(start, min(start + 512, len(a))):
+        part = part + (a[k] - b[k]) * (a[k] - b[k])
+      total = total + part
+    return total
+
+  ranks = []
+  for z, own in zip(observed, index, strict=True):
+    d = distances(z[:, None], clean.T)
+    assert d.dtype == np.float32
+    less, equal = np.sum(d < d[own]), np.sum(d == d[own])
+    ranks.append(less + (equal + 1) / 2)
+  return np.array(ranks)
+
+
+# Tenths are rounded: codes at one distance are, or are not, to the last bit.
+@pytest.mark.parametrize("width", [1, 2, 7, 16, 17, 512, 1030])
+def test_ranks_are_those_of_the_definition_to_the_last_bit(width):
+  rng = np.random.default_rng(width)
+  shape = (300, width)
+  clean = (rng.integers(-3, 4, size=shape) * 0.1).astype("f4")
+  clean[rng.integers(300, size=40)] = clean[0]
+  clean[clean == 0] = rng.choice([0.0, -0.0], size=np.sum(clean == 0))
+  noise = rng.integers(-3, 4, size=shape) * 0.1
+  observed = (clean + noise).astype("f4")
+  found = rank.by_distance(observed, clean)
+  index = np.arange(300)
+  expected = by_definition(observed, clean, index)
+  np.testing.assert_array_equal(found, expected)
+  index = rng.integers(300, size=20)
+  found = rank.by_distance(observed[:20], clean, index=index)
+  expected = by_definition(observed[:20], clean, index)
+  np.testing.assert_array_equal(found, expected)
+
+
+def _on_disk(folder, name, codes):
+  np.save(folder / name, codes)
+  return np.load(folder / name, mmap_mode="r")
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i1"])
+def test_codes_on_disk_are_read_in_pieces(tmp_path, monkeypatch, dtype):
+  rng = np.random.default_rng(0)
+  clean = rng.integers(-4, 5, size=(200, 3, 2)).astype(dtype)
+  observed = (clean + rng.integers(-1, 2, size=clean.shape)).astype(dtype)
+  person = rng.integers(40, size=200)
+  own = np.arange(200)
+  kept = [
+    _on_disk(tmp_path, f"{i}.npy", x) for i, x in enumerate((observed, clean))
+  ]
+  expected = brute_force(observed.reshape(200, 6), clean.reshape(200, 6))
+  without = brute_force(clean.reshape(200, 6), clean.reshape(200, 6))
+  by_person = rank.by_person(observed, clean, person, std=0.7)
+  held = []
+  real = gallery.flat
+
+  def flat(codes):
+    held.append(len(codes))
+    return real(codes)
+
+  monkeypatch.setattr(gallery, "flat", flat)
+  monkeypatch.setattr(gallery, "_PIECE", 40 * 6)
+  monkeypatch.setattr(people, "_PIECE", 40 * 16)
+  same = [kept[1]] * 2
+  for found, wanted in (
+    (rank.by_distance(*kept, block=16), expected),
+    (rank.by_distance(*same, block=16), without),
+    (rank.by_person(*kept, own, std=0.0, block=16), expected),
+    (rank.by_person(*kept, person, std=0.7, block=16), by_person),
+  ):
+    np.testing.assert_array_equal(found, wanted)
+  assert len(held) > 40 and max(held) <= 40
+
+
+def test_memory_does_not_grow_with_the_candidates():
   def temporary(num):
-    block = jax.ShapeDtypeStruct((1, 128, 64), jnp.float32)
-    blocks = jax.ShapeDtypeStruct((num // 128, 1, 128, 64), jnp.float32)
-    number = jax.ShapeDtypeStruct((), jnp.int32)
-    compiled = rank._rank_block.lower(number, block, blocks).compile()
+    tile = jax.ShapeDtypeStruct((8, 256), jnp.float32)
+    piece = jax.ShapeDtypeStruct((num // 256, 8, 256), jnp.float32)
+    ones = jax.ShapeDtypeStruct((), jnp.int32)
+    compiled = gallery._places.lower(tile, tile, piece, ones).compile()
     return compiled.memory_analysis().temp_size_in_bytes
 
-  small, large = temporary(1280), temporary(12800)
-  # A row of distances for every observed code would be 5 MB.
-  assert large - small < 10 * 4 * 12800
-  assert large < 2**20
+  small, large = temporary(2560), temporary(25600)
+  assert large - small < 2**14
+  assert large < 2**21
+
+
+def test_copies_are_found_where_their_sums_collide(monkeypatch):
+  rng = np.random.default_rng(0)
+  clean = rng.integers(2, size=(50, 3)).astype("f4")
+  expected = brute_force(clean, clean)
+  np.testing.assert_array_equal(rank.by_distance(clean, clean), expected)
+  monkeypatch.setattr(gallery, "_hash", lambda x: np.zeros(len(x), np.uint64))
+  np.testing.assert_array_equal(rank.by_distance(clean, clean), expected)
+  # Some of the gallery, and each of its own copies.
+  index = np.array([3, 3, 7])
+  np.testing.assert_array_equal(
+    rank.by_distance(clean[index], clean, index=index), expected[index]
+  )
 
 
 def test_codes_that_do_not_fit_are_one_clear_error():
@@ -81,6 +174,11 @@ def test_codes_that_do_not_fit_are_one_clear_error():
     rank.by_distance(np.zeros((3, 2)), np.zeros((4, 2)))
   with pytest.raises(ValueError, match="not finite"):
     rank.by_distance(np.array([[np.nan], [0.0]]), np.zeros((2, 1)))
+  for index in (np.array([0, 4, 1]), np.array([0, -1, 1]), np.arange(4)):
+    with pytest.raises(ValueError, match="as many places, from 0 to 3"):
+      rank.by_distance(np.zeros((3, 2)), np.zeros((4, 2)), index=index)
+  with pytest.raises(ValueError, match="same shape"):
+    rank.by_distance(np.zeros((1, 2)), np.zeros((4, 3)), index=np.zeros(1, int))
 
 
 def likelihoods(observed, clean, person, std):
@@ -143,7 +241,7 @@ def test_without_noise_people_rank_by_their_nearest_code():
   )
 
 
-@pytest.mark.parametrize("width", [1, 3, 40])
+@pytest.mark.parametrize("width", [1, 3, 40, 70])
 def test_people_with_the_same_codes_tie_exactly(width):
   rng = np.random.default_rng(width)
   own = rng.normal(size=(5, width)).astype("f4")
@@ -153,6 +251,34 @@ def test_people_with_the_same_codes_tie_exactly(width):
   observed = clean + rng.normal(size=clean.shape).astype("f4")
   found = rank.by_person(observed, clean, person, std=0.7)
   np.testing.assert_array_equal(found[:25], 2.0)
+
+
+@pytest.mark.parametrize("std", [0.0, 0.3, 30.0])
+def test_wide_codes_rank_people_as_direct_differences_do(std, monkeypatch):
+  rng = np.random.default_rng(0)
+  clean = rng.integers(-2, 3, size=(120, 80)).astype("f4") + 100
+  clean[:40] = clean[40:80]  # ties, which a matrix product does not see
+  person = np.repeat([0, 1, 2], 40) * 20 + np.arange(120) % 20
+  observed = (clean + rng.integers(-9, 10, size=clean.shape)).astype("f4")
+  found = rank.by_person(observed, clean, person, std=std)
+  monkeypatch.setattr(people, "_NARROW", 80)
+  np.testing.assert_array_equal(
+    found, rank.by_person(observed, clean, person, std=std)
+  )
+  score = np.stack(
+    [
+      people.log_likelihood(
+        observed.astype("f8"), clean[person == p].astype("f8"), std
+      )
+      for p in np.unique(person)
+    ],
+    axis=1,
+  )
+  true = score[np.arange(120), person][:, None]
+  equal = np.isclose(score, true, rtol=1e-12, atol=0)
+  expected = 0.5 + np.sum((score > true) & ~equal, 1) + np.sum(equal, 1) / 2
+  np.testing.assert_array_equal(found, expected)
+  assert np.any(found % 1 != 0) and found.max() > 2
 
 
 def test_a_single_code_a_person_ranks_by_distance():
