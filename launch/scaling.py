@@ -181,7 +181,7 @@ def figure(measured: Series, theme: Any) -> Any:
     panel.set_xscale("log")
     panel.set_yscale("log")
     what, _, by = name.rpartition(", by ")
-    panel.set_title(drawing.heading(what.replace("memory of that", "memory")))
+    panel.set_title(drawing.heading(what, 9))
     panel.set_xlabel(by)
     panel.set_ylabel(unit)
   return made
