@@ -134,7 +134,7 @@ def predictions(measured: Series, serve: Sequence[Mapping[str, Any]]) -> str:
 
 def traffic(measured: Series, processes: Sequence[Mapping[str, Any]]) -> str:
   """Compare the bytes of gradients with the work of a step."""
-  (row,) = [r for r in processes if r["what"].startswith(_SMALL)]
+  row = next(r for r in processes if r["what"].startswith(_SMALL))
   size = int(re.findall(r"batch (\d+)", row["what"])[0])
   work = {
     name.split(", operations")[0]: own[1.0]
