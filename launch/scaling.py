@@ -134,7 +134,7 @@ def predictions(measured: Series, serve: Sequence[Mapping[str, Any]]) -> str:
 
 def traffic(measured: Series, processes: Sequence[Mapping[str, Any]]) -> str:
   """Compare the bytes of gradients with the work of a step."""
-  (row,) = [r for r in processes if r["what"].startswith(_SMALL)]
+  row = next(r for r in processes if r["what"].startswith(_SMALL))
   size = int(re.findall(r"batch (\d+)", row["what"])[0])
   work = {
     name.split(", operations")[0]: own[1.0]
@@ -181,7 +181,7 @@ def figure(measured: Series, theme: Any) -> Any:
     panel.set_xscale("log")
     panel.set_yscale("log")
     what, _, by = name.rpartition(", by ")
-    panel.set_title(drawing.heading(what.replace("memory of that", "memory")))
+    panel.set_title(drawing.heading(what, 9))
     panel.set_xlabel(by)
     panel.set_ylabel(unit)
   return made

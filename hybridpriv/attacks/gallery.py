@@ -23,7 +23,8 @@ import tqdm
 _TILE = 16  # blocks of codes are a multiple of this
 _WIDTH = 512  # values of a code that are summed before sums are
 _UNROLLED = 16  # values of a code in one pass over a tile of distances
-_PIECE = 2**23  # numbers of codes of either side that are held at a time
+_PIECE = 2**20  # numbers of codes of the gallery that are held at a time
+_OBSERVED = 4  # times as many of observed codes, for which each is read once
 _BAR_S = 2.0  # what takes no longer shows no progress
 
 
@@ -127,7 +128,7 @@ def ranks(
     def count(tile: Any) -> np.ndarray:
       return jax.device_get(_places(*tile, jnp.int32(-1)))
 
-    for at in _pieces(len(observed), block, most):
+    for at in _pieces(len(observed), block, _OBSERVED * most):
       own = observed[at], clean[index[at]]
       # What fills up a tile is cut off again.
       tiles = list(zip(*(_tiles(x, block, 0.0) for x in own), strict=True))

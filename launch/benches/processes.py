@@ -2,8 +2,9 @@
 
 The same step on the same batch, `train.loop.compile_step`, on one machine: what
 two processes lose to one is the price of gradients that travel (gloo, over the
-loopback) and of waiting for the slower.  All processes are started first, each
-held to its cores, and take turns.
+loopback) and of waiting for the slower.  Beside them, two processes with half
+the batch each that send nothing.  All are started first, each held to its
+cores, and take turns.
 """
 
 import contextlib
@@ -52,12 +53,13 @@ def run(quick: bool) -> list[measure.Row]:
     why = "two cores are needed"
     return [measure.skipped(work.what, "one process", why) for work in WORK]
   return [
-    _row(work, cores, rounds=3 if quick else 7)
+    row
     for work in (WORK[:1] if quick else WORK)
+    for row in _rows(work, cores, rounds=3 if quick else 7)
   ]
 
 
-def _row(work: Work, cores: Sequence[int], rounds: int) -> measure.Row:
+def _rows(work: Work, cores: Sequence[int], rounds: int) -> list[measure.Row]:
   """Train in turns; seconds of a step."""
   job = [f"127.0.0.1:{_free_port()}", "2"]
   with contextlib.ExitStack() as stack:
@@ -66,17 +68,21 @@ def _row(work: Work, cores: Sequence[int], rounds: int) -> measure.Row:
       stack.enter_context(_started(work, [core], [*job, str(number)]))
       for number, core in enumerate(cores)
     ]
-    sides = both, [alone]
+    half = work._replace(size=work.size // 2)
+    apart = [stack.enter_context(_started(half, [c], [])) for c in cores]
+    sides = both, [alone], apart
     for side in sides:
       _turn(side, 2)  # compiles
-    times = [[_turn(side, work.steps) for side in sides] for _ in range(rounds)]
-  return measure.row(
+    found = [[_turn(side, work.steps) for side in sides] for _ in range(rounds)]
+  times = np.array(found) / work.steps
+  what = (
     f"{work.what}, {work.side} px, batch {work.size}: a step in two processes"
-    " of a core each",
-    "one process with both cores",
-    "s",
-    np.array(times) / work.steps,
+    " of a core each"
   )
+  return [
+    measure.row(what, "one process with both cores", "s", times[:, [0, 1]]),
+    measure.row(what, "two that send nothing", "s", times[:, [0, 2]]),
+  ]
 
 
 def _turn(side: Sequence[subprocess.Popen], steps: int) -> float:
