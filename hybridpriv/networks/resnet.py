@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from hybridpriv.networks import staged
+from hybridpriv.networks import convolution, pooling, staged
 
 _CHANNELS = (64, 128, 256, 512)
 _EXPANSION = 4  # of a bottleneck block
@@ -36,9 +36,7 @@ class ResNet(staged.Staged):
       x = _conv(self._scaled(0), 7, 2, self.dtype, "conv")(x)
       return nn.relu(_norm(train, self.dtype, "norm")(x))
     if name == "pool1":
-      return nn.max_pool(
-        x, window_shape=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1))
-      )
+      return pooling.max_pool(x, padding=1)
     if name == "avgpool":
       return jnp.mean(x, axis=(1, 2))
     if name == "fc":
@@ -161,6 +159,7 @@ def _conv(
     use_bias=False,
     dtype=dtype,
     kernel_init=nn.initializers.he_normal(),
+    conv_general_dilated=convolution.conv_general_dilated,
     name=name,
   )
 
