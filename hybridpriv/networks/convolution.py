@@ -9,7 +9,7 @@ are large enough:
 
 `winograd.slide`: a 3 x 3 kernel slid over a padded image.
 
-`taps`: few places, or a stride: a matrix product for each value of a kernel.
+`patches`: few places: one product with what lies under the kernels.
 """
 
 import functools
@@ -26,7 +26,7 @@ from hybridpriv.networks import winograd
 # stays a convolution.
 FEW: int = 8
 CHANNELS: int = 16  # with fewer, a product at a point is too small
-_PLACES = 1024  # of a kernel in a batch; with more, slices outgrow the cache
+_PLACES = 1536  # of a kernel in a batch; with more, patches outgrow the cache
 
 
 def conv_general_dilated(
@@ -92,7 +92,7 @@ def _choose(
   if set(strides) == ends == {1} and tiles >= winograd.AT_A_TIME:
     return winograd.slide
   if images.shape[0] * math.prod(spots) <= _PLACES:
-    return functools.partial(taps, strides=strides, padding=padding)
+    return functools.partial(patches, strides=strides, padding=padding)
   return None
 
 
@@ -130,13 +130,13 @@ def one_spot(
   return found[:, None, None]
 
 
-def taps(
+def patches(
   images: jax.Array,
   kernels: jax.Array,
   strides: Sequence[int],
   padding: Sequence[tuple[int, int]],
 ) -> jax.Array:
-  """Sum matrix products, one for each value of kernels `[h w c k]`.
+  """Multiply what lies under kernels `[h w c k]`, at all their places at once.
 
   Args:
     images: images `[b h w c]`.
@@ -147,15 +147,17 @@ def taps(
   Returns:
     Images `[b h w k]`.
   """
+  height, width, _, outputs = kernels.shape
   images = jnp.pad(images, ((0, 0), *padding, (0, 0)))
   rows, columns = (
-    (images.shape[axis + 1] - kernels.shape[axis]) // strides[axis] + 1
-    for axis in (0, 1)
+    stride * ((side - size) // stride) + 1
+    for side, size, stride in zip(
+      images.shape[1:3], kernels.shape[:2], strides, strict=True
+    )
   )
-  last = [strides[0] * (rows - 1) + 1, strides[1] * (columns - 1) + 1]
-  return sum(
-    images[:, i : i + last[0] : strides[0], j : j + last[1] : strides[1]]
-    @ kernels[i, j]
-    for i in range(kernels.shape[0])
-    for j in range(kernels.shape[1])
-  )
+  under = [
+    images[:, i : i + rows : strides[0], j : j + columns : strides[1]]
+    for i in range(height)
+    for j in range(width)
+  ]
+  return jnp.concatenate(under, axis=-1) @ kernels.reshape(-1, outputs)

@@ -16,7 +16,7 @@ CHANNELS = convolution.CHANNELS
   ("side", "size", "stride", "before", "after"),
   [(4, 3, 2, 1, 1), (5, 3, 2, 0, 0), (3, 3, 1, 1, 1), (6, 2, 3, 0, 4)],
 )
-def test_taps_are_a_convolution_and_have_its_gradients(
+def test_patches_give_a_convolution_and_its_gradients(
   side, size, stride, before, after
 ):
   rng = np.random.default_rng(side)
@@ -33,7 +33,7 @@ def test_taps_are_a_convolution_and_have_its_gradients(
     )
 
   def ours(images, kernels):
-    return convolution.taps(images, kernels, strides, padding)
+    return convolution.patches(images, kernels, strides, padding)
 
   found, expected = (
     (f(images, kernels), *jax.grad(loss, (0, 1))(images, kernels, f))
@@ -88,7 +88,7 @@ KERNELS = (3, 3, CHANNELS, CHANNELS)
   ("images", "kwargs"),
   [
     (IMAGES, {}),  # by Winograd
-    ((convolution.FEW, 4, 4, CHANNELS), {}),  # by taps
+    ((convolution.FEW, 4, 4, CHANNELS), {}),  # by patches
     (IMAGES, {"strides": 2}),
     ((convolution.FEW, 1, 1, 3), {}),  # by a matrix
     ((convolution.FEW, 4, 4, 3), {"padding": 0, "strides": 2}),
