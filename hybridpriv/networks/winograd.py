@@ -107,23 +107,19 @@ slide.defvjp(_forward, _backward)
 def _by_kernels(images: jax.Array, slope: jax.Array) -> jax.Array:
   """Give the gradient `[3 3 c k]` by kernels, from that by the outputs."""
   channels, outputs = images.shape[-1], slope.shape[-1]
-  back = jnp.asarray(np.kron(_G, _G), images.dtype)
 
   def some(
     total: jax.Array, parts: tuple[jax.Array, jax.Array]
   ) -> tuple[jax.Array, None]:
     left, right = _image_at_points(parts[0]), _slope_at_points(parts[1])
-    found = [
-      a.reshape(-1, channels).T @ b.reshape(-1, outputs)
-      for a, b in zip(left, right, strict=True)
-    ]
-    return total + jnp.stack(found), None
+    found = jnp.einsum("ptc,ptk->pck", _flat(left), _flat(right))
+    return total + found, None
 
   def all_of(images: jax.Array, slope: jax.Array) -> jax.Array:
     total = jnp.zeros((_POINTS**2, channels, outputs), images.dtype)
     parts = _parts(images), _parts(slope)
     total, _ = jax.lax.scan(some, total, parts)
-    return jnp.einsum("ps,pck->sck", back, total)
+    return jnp.einsum("ps,pck->sck", _of_kernels(total.dtype), total)
 
   found = jnp.sum(_by_device(all_of, images, slope), axis=0)
   return found.reshape(3, 3, channels, outputs)
@@ -159,66 +155,68 @@ def _joined(parts: jax.Array) -> jax.Array:
 
 def evaluate(kernels: jax.Array) -> jax.Array:
   """Evaluate kernels `[3 3 c k]` at the points: `[36 c k]`."""
-  to_points = jnp.asarray(np.kron(_G, _G), kernels.dtype)
-  return jnp.einsum(
-    "ps,sck->pck", to_points, kernels.reshape(9, *kernels.shape[2:])
+  flat = kernels.reshape(9, *kernels.shape[2:])
+  return jnp.einsum("ps,sck->pck", _of_kernels(kernels.dtype), flat)
+
+
+def _of_kernels(dtype: jnp.dtype) -> jax.Array:
+  """Give the matrix `[36 9]` of `evaluate`: points by column, then by row."""
+  both = np.einsum("qj,pi->qpij", _G, _G)
+  return jnp.asarray(both.reshape(_POINTS**2, 9), dtype)
+
+
+# Barriers below keep the compiler from making one loop of all sums, in which it
+# would compute the inner ones again for every outer one: three times slower.
+
+
+def _image_at_points(x: jax.Array) -> jax.Array:
+  """Evaluate the tiles of images `[n h w c]`: `[6 6 n rows columns c]`."""
+  tiles = [-(-side // TILE) for side in x.shape[1:3]]
+  pads = [
+    (1, TILE * number - side + 1)
+    for number, side in zip(tiles, x.shape[1:3], strict=True)
+  ]
+  x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+  rows, columns = (TILE * (number - 1) + 1 for number in tiles)
+  lines = [x[:, i : i + rows : TILE] for i in range(_POINTS)]
+  x = _combined(_B, lines)
+  return _combined(
+    _B, [x[:, :, :, i : i + columns : TILE] for i in range(_POINTS)]
   )
 
 
-def _image_at_points(x: jax.Array) -> list[jax.Array]:
-  """Evaluate the tiles of images `[n h w c]`: 36 of `[n rows columns c]`."""
-  tiles = [-(-side // TILE) for side in x.shape[1:3]]
-  pads = [
-    (1, TILE * t - side + 1)
-    for t, side in zip(tiles, x.shape[1:3], strict=True)
-  ]
-  x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
-  rows, columns = (TILE * (t - 1) + 1 for t in tiles)
-  lines = _combined(_B, [x[:, i : i + rows : TILE] for i in range(_POINTS)])
-  return [
-    point
-    for line in lines
-    for point in _combined(
-      _B, [line[:, :, i : i + columns : TILE] for i in range(_POINTS)]
-    )
-  ]
-
-
-def _slope_at_points(y: jax.Array) -> list[jax.Array]:
-  """Evaluate the tiles of a gradient `[n h w k]`, as `_image_at_points`."""
+def _slope_at_points(y: jax.Array) -> jax.Array:
+  """Evaluate the tiles of a gradient, as `_image_at_points`."""
   pads = [(0, -side % TILE) for side in y.shape[1:3]]
   y = jnp.pad(y, ((0, 0), *pads, (0, 0)))
-  lines = _combined(_A.T, [y[:, i::TILE] for i in range(TILE)])
-  return [
-    point
-    for line in lines
-    for point in _combined(_A.T, [line[:, :, i::TILE] for i in range(TILE)])
-  ]
+  y = _combined(_A.T, [y[:, i::TILE] for i in range(TILE)])
+  return _combined(_A.T, [y[:, :, :, i::TILE] for i in range(TILE)])
 
 
 def _back(
-  points: list[jax.Array], kernels: jax.Array, shape: tuple[int, ...]
+  points: jax.Array, kernels: jax.Array, shape: tuple[int, ...]
 ) -> jax.Array:
   """Multiply at the points, and go back to images."""
-  num, rows, columns, channels = points[0].shape
-  products = [
-    (x.reshape(-1, channels) @ kernels[i]).reshape(num, rows, columns, -1)
-    for i, x in enumerate(points)
-  ]
-  lines = [_combined(_A, products[i::_POINTS]) for i in range(_POINTS)]
-  # Without barriers the compiler makes one loop of it all and computes the
-  # sums again for every output: three times slower.
-  lines = jax.lax.optimization_barrier(lines)
-  spots = [_combined(_A, [line[i] for line in lines]) for i in range(TILE)]
-  y = jnp.stack([jnp.stack(line, 3) for line in spots], 2)
+  num, rows, columns = points.shape[2:5]
+  y = jnp.einsum("ptc,pck->ptk", _flat(points), kernels)
+  y = jax.lax.optimization_barrier(y)
+  y = y.reshape(_POINTS, _POINTS, num, rows, columns, -1)
+  y = _combined(_A, list(y), axis=4)  # [6 n rows columns 4 k]
+  y = _combined(_A, list(y), axis=2)  # [n rows 4 columns 4 k]
   y = y.reshape(num, TILE * rows, TILE * columns, -1)
   return jax.lax.optimization_barrier(y[:, : shape[1], : shape[2]])
 
 
-def _combined(weights: np.ndarray, terms: list[jax.Array]) -> list[jax.Array]:
-  """Sum arrays with the weights of each row; those of 0 are left out."""
+def _flat(points: jax.Array) -> jax.Array:
+  return points.reshape(_POINTS**2, -1, points.shape[-1])
+
+
+def _combined(
+  weights: np.ndarray, terms: list[jax.Array], axis: int = 0
+) -> jax.Array:
+  """Stack sums of arrays, with the weights of a row each; 0 is left out."""
   found = []
   for row in weights:
     pairs = [(w, x) for w, x in zip(row, terms, strict=True) if w]
     found.append(sum(x if w == 1 else float(w) * x for w, x in pairs))
-  return found
+  return jax.lax.optimization_barrier(jnp.stack(found, axis))

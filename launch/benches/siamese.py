@@ -192,30 +192,30 @@ def compiled(work: Work) -> Programs:
     num_classes=work.num_classes, width=work.width, norm="batch"
   )
   moments = optax.trace(decay=0.9)
-  images, labels = (jnp.asarray(x) for x in work.train)
+  like = jnp.zeros((1, *work.train[0].shape[1:]))
 
   def init(key: jax.Array) -> Any:
-    variables = dict(network.init(key, images[:1], train=False))
+    variables = dict(network.init(key, like, train=False))
     params = variables.pop("params")
     return params, variables, moments.init(params), key
 
-  def step(state: Any, index: jax.Array, rate: jax.Array) -> Any:
+  def step(
+    state: Any, images: jax.Array, labels: jax.Array, rate: jax.Array
+  ) -> Any:
     params, rest, moved, key = state
     key, own = jax.random.split(key)
 
     def loss(params: Any) -> tuple[jax.Array, Any]:
       (logits, seen), changed = network.apply(
         {"params": params, **rest},
-        images[index],
+        images,
         train=True,
         capture=(_CUT,),
         mutable=list(rest),
         rngs={"dropout": own},
       )
-      each = optax.softmax_cross_entropy_with_integer_labels(
-        logits, labels[index]
-      )
-      pairs = _mean(seen[_CUT], labels[index], work.margin)
+      each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+      pairs = _mean(seen[_CUT], labels, work.margin)
       return 2 * jnp.mean(each) + work.weight * pairs, changed
 
     slope, changed = jax.grad(loss, has_aux=True)(params)
@@ -232,7 +232,7 @@ def compiled(work: Work) -> Programs:
   made = Programs(jax.jit(init), jax.jit(step, donate_argnums=0), jax.jit(look))
   state = made.init(jax.random.key(0))
   made.look(state, jnp.asarray(work.held[0]))
-  made.step(state, np.arange(work.batch), 0.0)
+  made.step(state, *(x[: work.batch] for x in work.train), 0.0)
   return made
 
 
@@ -253,7 +253,8 @@ def all_pairs(
 
   def step() -> None:
     index = rng.integers(len(work.train[1]), size=work.batch)
-    state[0] = jax.block_until_ready(programs.step(state[0], index, rate))
+    taken = (x[index] for x in work.train)
+    state[0] = jax.block_until_ready(programs.step(state[0], *taken, rate))
 
   def look() -> tuple[float, float]:
     answer, feature = programs.look(state[0], held)
