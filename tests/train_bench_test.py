@@ -66,10 +66,10 @@ def test_pytorch_has_the_same_parameters(bench, name):
 def test_a_step_moves_parameters_statistics_and_the_key(bench):
   from references import our_step
 
-  from hybridpriv.networks import vgg
+  from hybridpriv.networks import sensor
 
-  network = vgg.vgg16(num_classes=2, width=0.05, norm="batch")
-  x = jax.random.normal(jax.random.key(0), (4, 32, 32, 3))
+  network = sensor.sensor(num_classes=2, width=0.1, norm="batch")
+  x = jax.random.normal(jax.random.key(0), (4, 16, 3))
   init, step = our_step.update(network, np.arange(4) % 2)
   before = init(jax.random.key(1), x)
   after = jax.jit(step)(before, x)
