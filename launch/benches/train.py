@@ -9,6 +9,7 @@ program.
 
 import functools
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -139,10 +140,11 @@ def _ways(quick: bool) -> list[str]:
 def _memory(shape: Shape) -> measure.Row:
   """Compare the memory of processes that take three steps, at its highest."""
   found = []
-  folder = pathlib.Path(our_step.__file__).parent
-  for name in ("our_step.py", "torch_networks.py"):
+  launch = str(pathlib.Path(__file__).parents[1])
+  for name in ("our_step", "torch_networks"):
     done = subprocess.run(
-      [sys.executable, str(folder / name), json.dumps(shape)],
+      [sys.executable, "-m", f"references.{name}", json.dumps(shape)],
+      env={**os.environ, "PYTHONPATH": os.pathsep.join([launch, *sys.path])},
       stdout=subprocess.PIPE,
       text=True,
     )

@@ -1,13 +1,12 @@
 """A training step of a network of ours, to time it or to see its memory.
 
-  python our_step.py '["ResNet-50", 112, 8]'
+  python -m references.our_step '["ResNet-50", 112, 8]'
 
 Alone it takes three steps and prints the bytes that the process had at most.
 """
 
 import functools
 import json
-import resource
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from hybridpriv.networks import resnet, vgg
+from references import peak
 
 _CLASSES = 1000
 NETWORKS: dict[str, Callable[..., Any]] = {
@@ -93,8 +93,7 @@ def main(given: str) -> None:
   run = make(*json.loads(given))
   for _ in range(3):
     run()
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-  print(peak if sys.platform == "darwin" else 1024 * peak)
+  print(peak.num_bytes())
 
 
 if __name__ == "__main__":

@@ -3,13 +3,12 @@
 The architectures are those of `hybridpriv.networks`: the numbers of parameters
 agree, which a test holds.
 
-  python torch_networks.py '["ResNet-50", 112, 8]'
+  python -m references.torch_networks '["ResNet-50", 112, 8]'
 
 takes three steps and prints the bytes that the process had at most.
 """
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +17,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 from torch.nn import functional
+
+from references import peak
 
 _VGG = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512,) * 3)
 _GROUPS = (64, 128, 256, 512)
@@ -225,8 +226,7 @@ def main(given: str) -> None:
   run = step(Work(*json.loads(given)), LAST)
   for _ in range(3):
     run()
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-  print(peak if sys.platform == "darwin" else 1024 * peak)
+  print(peak.num_bytes())
 
 
 if __name__ == "__main__":
