@@ -1,67 +1,32 @@
-r"""Convolutions of small images by fewer or larger products, where it pays.
+"""Convolutions by fewer or larger products, where it pays.
 
-Deep layers see images of a few values, for which the compiler's convolutions
-on a CPU are slow.  Two cases are done otherwise, in float32 and for batches
-that are large enough:
+The compiler's convolutions on a CPU are slow for images of a few values, and
+slower yet for the gradient by the kernels, which turns images of a whole batch
+round in memory.  Some cases are done otherwise, in float32 and for batches that
+are large enough:
 
 `one_spot`: a kernel that has one place only is a matrix.
 
-`small_image`: a 3 x 3 kernel slid over a padded image of 4 x 4 values takes 144
-products for each pair of channels.  Evaluated at the points 0, 1, -1, 2, -2 and
-infinity in each direction, where a convolution is a product of polynomials, 36
-do:
+`winograd.slide`: a 3 x 3 kernel slid over a padded image.
 
-$$ Y = A^T [(G k G^T) \odot (B^T x B)] A $$
-
-summed over the input channels (Lavin and Gray 2016, arXiv 1509.09308, F(4 x 4,
-3 x 3)).  The padding is zero, so the rows of B that meet it are left out.
+`patches`: few places: one product with what lies under the kernels.
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+
+from hybridpriv.networks import winograd
 
 # Images in a batch. What is described, or exported for one image at a time,
 # stays a convolution.
 FEW: int = 8
-MANY: int = 128  # at 64 points were seen to be no faster
-_SIDE = 4
-
-_B = np.array(
-  [
-    [4, 0, -5, 0, 1, 0],
-    [0, -4, -4, 1, 1, 0],
-    [0, 4, -4, -1, 1, 0],
-    [0, -2, -1, 2, 1, 0],
-    [0, 2, -1, -2, 1, 0],
-    [0, 4, 0, -5, 0, 1],
-  ]
-)[:, 1:-1]  # what it would take from the padding
-_G = (
-  np.array(
-    [
-      [6, 0, 0],
-      [-4, -4, -4],
-      [-4, 4, -4],
-      [1, 2, 4],
-      [1, -2, 4],
-      [0, 0, 24],
-    ]
-  )
-  / 24
-)
-_A = np.array(
-  [
-    [1, 1, 1, 1, 1, 0],
-    [0, 1, -1, 2, -2, 0],
-    [0, 1, 1, 4, 4, 0],
-    [0, 1, -1, 8, -8, 1],
-  ]
-)
+CHANNELS: int = 16  # with fewer, a product at a point is too small
+_PLACES = 1536  # of a kernel in a batch; with more, patches outgrow the cache
 
 
 def conv_general_dilated(
@@ -102,11 +67,8 @@ def _choose(
   """Give what does a convolution faster than the compiler, or None."""
   dilations = (options.get("lhs_dilation"), options.get("rhs_dilation"))
   known = (
-    jax.default_backend() == "cpu"
-    and images.ndim == 4
-    and isinstance(images.shape[0], int)  # where exported, it may be a symbol
-    and images.shape[0] >= FEW
-    and images.dtype == kernels.dtype == jnp.float32
+    is_ours(images)
+    and images.dtype == kernels.dtype
     and not isinstance(padding, str)
     and all(d is None or set(d) == {1} for d in dilations)
     and options.get("feature_group_count", 1) == 1
@@ -120,14 +82,29 @@ def _choose(
       sides, padding, sizes, strides, strict=True
     )
   ]
-  before = tuple(pad[0] for pad in padding)
   if spots == [1, 1]:
+    before = tuple(pad[0] for pad in padding)
     return functools.partial(one_spot, before=before)
+  if sizes != (3, 3) or min(kernels.shape[2:]) < CHANNELS:
+    return None
   ends = {pad for pads in padding for pad in pads}
-  small = sides == (_SIDE, _SIDE) and sizes == (3, 3) and ends == {1}
-  if small and tuple(strides) == (1, 1) and images.shape[0] >= MANY:
-    return small_image
+  tiles = images.shape[0] * math.prod(-(-n // winograd.TILE) for n in sides)
+  if set(strides) == ends == {1} and tiles >= winograd.AT_A_TIME:
+    return winograd.slide
+  if images.shape[0] * math.prod(spots) <= _PLACES:
+    return functools.partial(patches, strides=strides, padding=padding)
   return None
+
+
+def is_ours(images: jax.Array) -> bool:
+  """Say whether images are such, and so many, as these functions are for."""
+  return (
+    jax.default_backend() == "cpu"
+    and images.ndim == 4
+    and isinstance(images.shape[0], int)  # where exported, it may be a symbol
+    and images.shape[0] >= FEW
+    and images.dtype == jnp.float32
+  )
 
 
 def one_spot(
@@ -153,22 +130,34 @@ def one_spot(
   return found[:, None, None]
 
 
-def small_image(images: jax.Array, kernels: jax.Array) -> jax.Array:
-  """Slide kernels `[3 3 c k]` over zero-padded images `[b 4 4 c]`.
+def patches(
+  images: jax.Array,
+  kernels: jax.Array,
+  strides: Sequence[int],
+  padding: Sequence[tuple[int, int]],
+) -> jax.Array:
+  """Multiply what lies under kernels `[h w c k]`, at all their places at once.
+
+  Args:
+    images: images `[b h w c]`.
+    kernels: kernels.
+    strides: one for each direction.
+    padding: (before, after) for each direction.
 
   Returns:
-    Images `[b 4 4 k]`; they differ from those of other algorithms by some
-    1e-5 of the largest value.
+    Images `[b h w k]`.
   """
-  num, *_, channels = images.shape
-  to_points, of_kernel, back = (
-    jnp.asarray(np.kron(m, m), jnp.float32) for m in (_B, _G, _A)
+  height, width, _, outputs = kernels.shape
+  images = jnp.pad(images, ((0, 0), *padding, (0, 0)))
+  rows, columns = (
+    stride * ((side - size) // stride) + 1
+    for side, size, stride in zip(
+      images.shape[1:3], kernels.shape[:2], strides, strict=True
+    )
   )
-  spots = images.reshape(num, _SIDE**2, channels)
-  spots = jnp.einsum("ps,bsc->pbc", to_points, spots)
-  kernels = jnp.einsum(
-    "ps,sck->pck", of_kernel, kernels.reshape(9, channels, -1)
-  )
-  product = jnp.einsum("pbc,pck->pbk", spots, kernels)
-  found = jnp.einsum("sp,pbk->bsk", back, product)
-  return found.reshape(num, _SIDE, _SIDE, -1)
+  under = [
+    images[:, i : i + rows : strides[0], j : j + columns : strides[1]]
+    for i in range(height)
+    for j in range(width)
+  ]
+  return jnp.concatenate(under, axis=-1) @ kernels.reshape(-1, outputs)

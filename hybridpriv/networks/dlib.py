@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from hybridpriv.networks import convolution, staged
+from hybridpriv.networks import convolution, pooling, staged
 
 _GROUPS = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))  # channels, blocks
 _SMALLEST = 103  # smaller ones leave nothing to the last block's kernels
@@ -42,7 +42,7 @@ class Resnet29(staged.Staged):
       x = _conv(32, 7, 2, self.dtype, "conv")(x)
       return nn.relu(Affine(self.dtype, name="affine")(x))
     if name == "pool1":
-      return nn.max_pool(x, window_shape=(3, 3), strides=(2, 2))
+      return pooling.max_pool(x, padding=0)
     if name == "avgpool":
       return jnp.mean(x, axis=(1, 2))
     if name == "fc":

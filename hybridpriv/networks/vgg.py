@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from hybridpriv.networks import staged
+from hybridpriv.networks import convolution, staged
 
 _CONVS = (2, 2, 3, 3, 3)  # convolutions in each of the five blocks
 _CHANNELS = (64, 128, 256, 512, 512)
@@ -58,10 +58,11 @@ class Vgg(staged.Staged):
     x = nn.Conv(
       self._scaled(_CHANNELS[block - 1]),
       (3, 3),
-      padding="SAME",
+      padding=1,
       use_bias=self.norm == "none",
       dtype=self.dtype,
       kernel_init=nn.initializers.he_normal(),
+      conv_general_dilated=convolution.conv_general_dilated,
       name="conv",
     )(x)
     if self.norm == "batch":

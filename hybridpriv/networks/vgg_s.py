@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from hybridpriv.networks import staged
+from hybridpriv.networks import convolution, staged
 
 # Channels, kernel, stride and padding. conv2 is not padded, as in the Caffe
 # release; padded by one, it would leave pool5 and all parameters as they are.
@@ -75,6 +75,7 @@ class VggS(staged.Staged):
       padding=padding,
       dtype=self.dtype,
       kernel_init=nn.initializers.he_normal(),
+      conv_general_dilated=convolution.conv_general_dilated,
       name="conv",
     )(x)
     return nn.relu(x)

@@ -3,52 +3,44 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from scipy import signal
 
 from hybridpriv.networks import convolution
 
 NUMBERS = ("NHWC", "HWIO", "NHWC")
 
 
-def _draw(num, channels, outputs, side=4):
-  rng = np.random.default_rng(num + outputs)
-  images = rng.normal(size=(num, side, side, channels)).astype("f4")
-  return images, rng.normal(size=(3, 3, channels, outputs)).astype("f4")
+CHANNELS = convolution.CHANNELS
 
 
-def test_it_is_a_convolution():
-  images, kernels = _draw(5, 3, 2)
-  found = convolution.small_image(jnp.asarray(images), jnp.asarray(kernels))
-  assert found.shape == (5, 4, 4, 2)
-  for i in range(5):
-    for k in range(2):
-      expected = sum(
-        signal.correlate2d(
-          images[i, ..., c].astype("f8"), kernels[..., c, k], mode="same"
-        )
-        for c in range(3)
-      )
-      np.testing.assert_allclose(found[i, ..., k], expected, atol=1e-4)
-
-
-def test_its_gradients_are_those_of_the_compiler_s_own():
-  images, kernels = _draw(convolution.MANY, 8, 6)
-  weight = jnp.cos(jnp.arange(16 * 6.0)).reshape(4, 4, 6)
+@pytest.mark.parametrize(
+  ("side", "size", "stride", "before", "after"),
+  [(4, 3, 2, 1, 1), (5, 3, 2, 0, 0), (3, 3, 1, 1, 1), (6, 2, 3, 0, 4)],
+)
+def test_patches_give_a_convolution_and_its_gradients(
+  side, size, stride, before, after
+):
+  rng = np.random.default_rng(side)
+  images = rng.normal(size=(3, side, side, 4)).astype("f4")
+  kernels = rng.normal(size=(size, size, 4, 2)).astype("f4")
+  strides, padding = (stride, stride), [(before, after)] * 2
 
   def loss(images, kernels, convolve):
-    return jnp.mean(jnp.tanh(convolve(images, kernels)) * weight[None])
+    return jnp.sum(jnp.sin(convolve(images, kernels)))
 
   def plain(images, kernels):
     return jax.lax.conv_general_dilated(
-      images, kernels, (1, 1), "SAME", dimension_numbers=NUMBERS
+      images, kernels, strides, padding, dimension_numbers=NUMBERS
     )
 
+  def ours(images, kernels):
+    return convolution.patches(images, kernels, strides, padding)
+
   found, expected = (
-    jax.grad(loss, (0, 1))(images, kernels, f)
-    for f in (convolution.small_image, plain)
+    (f(images, kernels), *jax.grad(loss, (0, 1))(images, kernels, f))
+    for f in (ours, plain)
   )
   for a, b in zip(found, expected, strict=True):
-    np.testing.assert_allclose(a, b, atol=1e-4 * np.abs(b).max())
+    np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max())
 
 
 @pytest.mark.parametrize(
@@ -85,35 +77,43 @@ def _is_left_to_the_compiler(images, kernels, **kwargs):
   return "conv_general_dilated" in str(jax.make_jaxpr(run)(x))
 
 
+IMAGES = (convolution.FEW, 16, 16, CHANNELS)
+KERNELS = (3, 3, CHANNELS, CHANNELS)
+
+
 @pytest.mark.skipif(
   jax.default_backend() != "cpu", reason="other devices have their own"
 )
 @pytest.mark.parametrize(
   ("images", "kwargs"),
   [
-    ((convolution.MANY, 4, 4, 3), {}),
-    ((convolution.FEW, 1, 1, 3), {}),
+    (IMAGES, {}),  # by Winograd
+    ((convolution.FEW, 4, 4, CHANNELS), {}),  # by patches
+    (IMAGES, {"strides": 2}),
+    ((convolution.FEW, 1, 1, 3), {}),  # by a matrix
     ((convolution.FEW, 4, 4, 3), {"padding": 0, "strides": 2}),
   ],
 )
 def test_a_layer_of_flax_takes_what_is_faster(images, kwargs):
-  assert not _is_left_to_the_compiler(images, (3, 3, 3, 2), **kwargs)
+  assert not _is_left_to_the_compiler(images, KERNELS, **kwargs)
 
 
 @pytest.mark.parametrize(
   ("images", "kernels", "kwargs"),
   [
-    ((convolution.MANY - 1, 4, 4, 3), (3, 3, 3, 2), {}),
-    ((convolution.MANY, 5, 4, 3), (3, 3, 3, 2), {}),
-    ((convolution.MANY, 4, 4, 3), (1, 3, 3, 2), {}),
-    ((convolution.MANY, 4, 4, 3), (3, 3, 3, 2), {"padding": 0}),
-    ((convolution.MANY, 4, 4, 3), (3, 3, 3, 2), {"padding": "CIRCULAR"}),
-    ((convolution.MANY, 4, 4, 3), (3, 3, 3, 2), {"strides": (2, 1)}),
-    ((convolution.MANY, 4, 4, 3), (3, 3, 3, 2), {"kernel_dilation": (2, 1)}),
-    ((convolution.MANY, 4, 4, 3), (3, 3, 3, 2), {"input_dilation": (2, 1)}),
-    ((convolution.MANY, 4, 4, 3), (3, 3, 3, 3), {"feature_group_count": 3}),
-    ((convolution.MANY, 4, 4, 3), (3, 3, 3, 2), {"dtype": jnp.bfloat16}),
-    ((convolution.FEW - 1, 1, 1, 3), (3, 3, 3, 2), {}),
+    ((convolution.FEW - 1, *IMAGES[1:]), KERNELS, {}),
+    ((convolution.FEW - 1, 1, 1, 3), KERNELS, {}),
+    ((*IMAGES[:-1], 3), KERNELS, {}),
+    (IMAGES, (3, 3, CHANNELS, 2), {}),
+    (IMAGES, (1, 3, CHANNELS, CHANNELS), {}),
+    (IMAGES, (5, 5, CHANNELS, CHANNELS), {}),
+    ((64, *IMAGES[1:]), KERNELS, {"padding": 0}),
+    ((64, *IMAGES[1:]), KERNELS, {"strides": 2}),
+    (IMAGES, KERNELS, {"padding": "CIRCULAR"}),
+    (IMAGES, KERNELS, {"kernel_dilation": (2, 1)}),
+    (IMAGES, KERNELS, {"input_dilation": (2, 1)}),
+    (IMAGES, KERNELS, {"feature_group_count": 2}),
+    (IMAGES, KERNELS, {"dtype": jnp.bfloat16}),
   ],
 )
 def test_elsewhere_the_compiler_convolves(images, kernels, kwargs):

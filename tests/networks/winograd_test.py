@@ -1,0 +1,86 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from scipy import signal
+
+from hybridpriv.networks import winograd
+
+# Whole tiles and parts of them; several loops, one, and a batch that the two
+# devices of the tests cannot divide.
+SHAPES = [(8, 16, 16), (4, 5, 7), (3, 9, 2)]
+
+
+def _draw(num, height, width, channels=3, outputs=2):
+  rng = np.random.default_rng(num)
+  images = rng.normal(size=(num, height, width, channels)).astype("f4")
+  kernels = rng.normal(size=(3, 3, channels, outputs)).astype("f4")
+  return jnp.asarray(images), jnp.asarray(kernels)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_it_is_a_convolution(shape):
+  images, kernels = _draw(*shape)
+  found = jax.jit(winograd.slide)(images, kernels)
+  images, kernels = np.asarray(images, "f8"), np.asarray(kernels, "f8")
+  expected = np.stack(
+    [
+      sum(
+        np.stack(
+          [
+            signal.correlate2d(x[..., c], kernels[..., c, k], mode="same")
+            for x in images
+          ]
+        )
+        for c in range(3)
+      )
+      for k in range(2)
+    ],
+    axis=-1,
+  )
+  np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_its_gradients_are_those_of_the_compiler_s_own(shape):
+  images, kernels = _draw(*shape)
+  weight = jnp.cos(jnp.arange(np.prod(shape) * 2.0)).reshape(*shape, 2)
+
+  def loss(images, kernels, convolve):
+    return jnp.mean(jnp.tanh(convolve(images, kernels)) * weight)
+
+  def plain(images, kernels):
+    return jax.lax.conv_general_dilated(
+      images,
+      kernels,
+      (1, 1),
+      "SAME",
+      dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+  found, expected = (
+    jax.jit(jax.grad(lambda x, k, f=f: loss(x, k, f), (0, 1)))(images, kernels)
+    for f in (winograd.slide, plain)
+  )
+  for a, b in zip(found, expected, strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-4 * np.abs(b).max())
+
+
+def test_a_batch_of_two_devices_stays_on_both():
+  images, kernels = _draw(16, 16, 16)
+  mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
+  divided = NamedSharding(mesh, PartitionSpec("data"))
+  copied = NamedSharding(mesh, PartitionSpec())
+
+  def loss(images, kernels):
+    return jnp.mean(jnp.tanh(winograd.slide(images, kernels)))
+
+  slope = jax.jit(jax.grad(loss, (0, 1)))
+  expected = slope(images, kernels)
+  given = jax.device_put(images, divided), jax.device_put(kernels, copied)
+  compiled = slope.lower(*given).compile()
+  assert "all-gather" not in compiled.as_text()
+  found = compiled(*given)
+  for a, b in zip(found, expected, strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max())
