@@ -11,6 +11,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from benches import audit
 
 from hybridpriv.attacks import attribute
 from hybridpriv.audit import engine, problems
@@ -19,17 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
-def audit():
-  """The module of the bench; programs find their neighbours in launch/."""
-  sys.path.insert(0, str(ROOT / "launch"))
-  from benches import audit
-
-  yield audit
-  sys.path.remove(str(ROOT / "launch"))
-
-
-@pytest.fixture(scope="module")
-def reference(audit):
+def reference():
   torch = pytest.importorskip("torch", reason="PyTorch is not installed")
   torch.set_num_threads(1)
   from references import torch_adversaries
@@ -154,7 +145,7 @@ def test_help_explains_with_an_example(launch):
   assert "--workdir" not in text  # that is of programs on a study
 
 
-def test_the_work_is_a_thousand_adversaries(audit):
+def test_the_work_is_a_thousand_adversaries():
   for size in (audit.FULL, audit.QUICK):
     for hidden in audit.NETWORKS.values():
       attack = audit.dense(hidden, size)
@@ -164,26 +155,26 @@ def test_the_work_is_a_thousand_adversaries(audit):
 
 # The attack as it is takes batches of 64, and looks six times at least.
 @pytest.fixture(scope="module")
-def size(audit):
+def size():
   return audit.Size(
     victims=3, divisions=1, samples=300, steps=150, batch_size=64
   )
 
 
 @pytest.fixture(scope="module")
-def made(audit, size):
+def made(size):
   """A leak through noise that grows: from nearly all to little."""
   return audit.make(size, leak=2.0)
 
 
 @pytest.fixture(scope="module", params=["linear", "MLP"])
-def learned(request, audit, made, size):
+def learned(request, made, size):
   """What adversaries of ours achieve."""
   hidden = audit.NETWORKS[request.param]
   return hidden, audit.ours(audit.dense(hidden, size), made, size.pairs)
 
 
-def test_ours_is_the_attack_of_the_audit(audit, made, size, learned):
+def test_ours_is_the_attack_of_the_audit(made, size, learned):
   hidden, found = learned
   attack = attribute.mlp if hidden else attribute.linear
   expected = audit.ours(attack(max_steps=size.steps), made, size.pairs)
@@ -193,7 +184,7 @@ def test_ours_is_the_attack_of_the_audit(audit, made, size, learned):
     assert found[pair].validation == expected[pair].validation
 
 
-def test_pytorch_learns_what_ours_learns(audit, reference, made, size, learned):
+def test_pytorch_learns_what_ours_learns(reference, made, size, learned):
   hidden, expected = learned
   right = [expected[pair].right.mean() for pair in size.pairs]
   assert right[0] > 0.9 and 0.2 < right[2] < 0.8
@@ -207,7 +198,7 @@ def test_pytorch_learns_what_ours_learns(audit, reference, made, size, learned):
       assert abs(found[pair].mean() - value) < 0.08, (pair, train)
 
 
-def test_pytorch_knows_nothing_where_there_is_no_leak(audit, reference, size):
+def test_pytorch_knows_nothing_where_there_is_no_leak(reference, size):
   work = audit.for_torch(reference, audit.make(size, leak=0.0), (), size)
   found = reference.attack_all(work, size.pairs, reference.alone)
   # Chance is 0.1, of 180 answers to different questions.

@@ -1,40 +1,22 @@
 """Both benches of input: all sides read the same, and train the same."""
 
-import pathlib
-import sys
-
 import numpy as np
 import pytest
+from benches import cache
+from benches import input as reading
 
 from configs import lfw_recognizer
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-
 
 @pytest.fixture(scope="module")
-def benches():
-  """The modules of both; programs find their neighbours in launch/."""
-  sys.path.insert(0, str(ROOT / "launch"))
-  from benches import cache
-  from benches import input as reading
-
-  yield cache, reading
-  sys.path.remove(str(ROOT / "launch"))
-
-
-@pytest.fixture(scope="module")
-def files(benches, tmp_path_factory):
-  _, reading = benches
+def files(tmp_path_factory):
   size = reading.QUICK._replace(pictures=96, side=144)
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(reading, "_DRAWN", 8)
     return reading.draw(size, tmp_path_factory.mktemp("bench") / "files")
 
 
-def test_kept_pictures_are_those_of_the_files_in_every_epoch(
-  benches, files, tmp_path
-):
-  _, reading = benches
+def test_kept_pictures_are_those_of_the_files_in_every_epoch(files, tmp_path):
   data, kept = files.load(), files.load(tmp_path)
   np.testing.assert_array_equal(kept.inputs, data.inputs)
   epoch = reading.epoch_of(96, 32)
@@ -44,8 +26,7 @@ def test_kept_pictures_are_those_of_the_files_in_every_epoch(
   np.testing.assert_array_equal(first, second)
 
 
-def test_pytorch_reads_the_same_pictures(benches, files, tmp_path):
-  _, reading = benches
+def test_pytorch_reads_the_same_pictures(files, tmp_path):
   pytest.importorskip("torch", reason="PyTorch is not installed")
   from references import torch_pictures
 
@@ -64,7 +45,7 @@ def test_pytorch_reads_the_same_pictures(benches, files, tmp_path):
     assert torch_pictures.epoch(loader) == 96
 
 
-def test_grain_reads_the_same_pictures(benches, files):
+def test_grain_reads_the_same_pictures(files):
   pytest.importorskip("grain", reason="Grain is not installed")
   from references import grain_pictures
 
@@ -76,9 +57,8 @@ def test_grain_reads_the_same_pictures(benches, files):
 
 
 def test_stored_outputs_train_as_the_prefix_in_every_step(
-  benches, tmp_path, monkeypatch
+  tmp_path, monkeypatch
 ):
-  cache, _ = benches
   config = lfw_recognizer.get_config("small")
   # The recognizer itself compiles for a minute.
   config.network = {"function": "tests.study.made_up:Network"}

@@ -1,29 +1,16 @@
 """The bench of two processes trains in both ways, in turns."""
 
-import pathlib
 import subprocess
-import sys
 
 import pytest
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="module")
-def bench():
-  """The module of the bench; programs find their neighbours in launch/."""
-  sys.path.insert(0, str(ROOT / "launch"))
-  from benches import processes
-
-  yield processes
-  sys.path.remove(str(ROOT / "launch"))
+from benches import processes as bench
 
 
 def _saying(text):
   return subprocess.Popen(["echo", text], stdout=subprocess.PIPE, text=True)
 
 
-def test_what_gloo_says_is_not_a_time(bench):
+def test_what_gloo_says_is_not_a_time():
   with _saying("[Gloo] Rank 0 is connected\ntook 1.5") as process:
     assert bench._took(process) == 1.5
   with _saying("[Gloo] Rank 0 is connected") as process:
@@ -31,14 +18,14 @@ def test_what_gloo_says_is_not_a_time(bench):
       bench._took(process)
 
 
-def test_one_core_is_said_and_skipped(bench, monkeypatch):
+def test_one_core_is_said_and_skipped(monkeypatch):
   monkeypatch.setattr(bench.os, "sched_getaffinity", lambda _: {0})
   rows = bench.run(quick=True)
   assert [row.skipped for row in rows] == ["two cores are needed"] * 2
 
 
 @pytest.mark.slow
-def test_two_processes_and_one_train_in_turns(bench, monkeypatch):
+def test_two_processes_and_one_train_in_turns(monkeypatch):
   monkeypatch.setattr(bench, "WORK", (bench.Work("it", "vgg16", 32, 2, 1),))
   rows = bench.run(quick=True)
   assert len(rows) == 2

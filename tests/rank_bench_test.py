@@ -1,33 +1,19 @@
 """Both sides of the bench of ranks do the same work."""
 
-import pathlib
-import sys
-
 import numpy as np
 import pytest
+from benches import rank as bench
 
 from hybridpriv.attacks import rank
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="module")
-def bench():
-  """The module of the bench; programs find their neighbours in launch/."""
-  sys.path.insert(0, str(ROOT / "launch"))
-  from benches import rank as module
-
-  yield module
-  sys.path.remove(str(ROOT / "launch"))
-
 
 @pytest.fixture
-def codes(bench, tmp_path):
+def codes(tmp_path):
   paths = bench.write_codes(tmp_path, 60, 200)
   return tuple(np.load(path) for path in paths)
 
 
-def test_others_rank_as_ours_does(bench, codes):
+def test_others_rank_as_ours_does(codes):
   observed, clean = codes
   expected = rank.by_distance(observed, clean, index=np.arange(60))
   assert len(np.unique(expected)) > 10
@@ -40,12 +26,12 @@ def test_others_rank_as_ours_does(bench, codes):
   np.testing.assert_array_equal(found, expected)
 
 
-def test_memory_is_that_of_a_fresh_process(bench, tmp_path):
+def test_memory_is_that_of_a_fresh_process(tmp_path):
   found = bench.in_fresh_process(tmp_path, 100, 1000)
   assert 0 < found["bytes"] < 2**30 and found["s"] > 0
 
 
-def test_rows_say_how_much_was_timed(bench, tmp_path):
+def test_rows_say_how_much_was_timed(tmp_path):
   rows = bench._speed(tmp_path, 100, 10**4, rounds=1)
   assert [row.what for row in rows] == [
     "ranks of 100 codes among 10,000, 8 numbers a code"

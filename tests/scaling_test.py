@@ -1,24 +1,11 @@
 """What is fitted to the scaling bench, and what is predicted from it."""
 
 import json
-import pathlib
-import sys
 
 import numpy as np
 import pytest
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="module")
-def program():
-  """The program; it finds its neighbours in launch/."""
-  sys.path.insert(0, str(ROOT / "launch"))
-  import scaling
-  from benches import scaling as bench
-
-  yield scaling, bench
-  sys.path.remove(str(ROOT / "launch"))
+import scaling
+from benches import scaling as bench
 
 
 @pytest.mark.parametrize(
@@ -29,8 +16,7 @@ def program():
     (lambda x: 7 + 0 * x, "7 x^0.00"),
   ],
 )
-def test_the_nearer_of_line_and_power_is_found(program, grows, text):
-  scaling, _ = program
+def test_the_nearer_of_line_and_power_is_found(grows, text):
   xs = np.array([1.0, 10.0, 100.0, 1000.0])
   found = scaling.fit(xs, grows(xs))
   assert found.off < 1e-9
@@ -39,33 +25,25 @@ def test_the_nearer_of_line_and_power_is_found(program, grows, text):
     assert found.text == text
 
 
-def test_a_fit_says_how_far_it_is_off(program):
-  scaling, _ = program
+def test_a_fit_says_how_far_it_is_off():
   found = scaling.fit([1.0, 10.0, 100.0], [1.0, 20.0, 100.0])
   assert 0.2 < found.off < 1.0
 
 
-def _rows(bench, name, values, factor=10):
+def _rows(name, values, factor=10):
   return [row._asdict() for row in bench._series(name, values, factor)]
 
 
-def test_tables_and_figure_come_from_the_files(program, launch, tmp_path):
-  _, bench = program
+def test_tables_and_figure_come_from_the_files(launch, tmp_path):
   xs = [1000, 10_000, 100_000]
   small = "VGG-16 of a quarter of the width"
   rows = [
-    *_rows(
-      bench, "ranks of 4,096 codes, by gallery: s", {x: 1e-5 * x for x in xs}
-    ),
-    *_rows(
-      bench, "memory of that, by gallery: MiB", dict.fromkeys(xs, 50.0), 1
-    ),
-    *_rows(bench, "a frame, by values: bytes", bench._frames([1, 10, 100])),
-    *_rows(bench, f"{small}, 64 px, gradients of a step: bytes", {1: 4e6}),
-    *_rows(
-      bench, f"{small}, 64 px, operations of a step, by images: FLOP", {1: 1e9}
-    ),
-    *_rows(bench, "resnet29_dlib behind block12, a step of 128: s", {128: 0.1}),
+    *_rows("ranks of 4,096 codes, by gallery: s", {x: 1e-5 * x for x in xs}),
+    *_rows("memory of that, by gallery: MiB", dict.fromkeys(xs, 50.0), 1),
+    *_rows("a frame, by values: bytes", bench._frames([1, 10, 100])),
+    *_rows(f"{small}, 64 px, gradients of a step: bytes", {1: 4e6}),
+    *_rows(f"{small}, 64 px, operations of a step, by images: FLOP", {1: 1e9}),
+    *_rows("resnet29_dlib behind block12, a step of 128: s", {128: 0.1}),
   ]
   step = {"what": f"{small}, 64 px, batch 64: a step", "reference": 0.5}
   asked = {
@@ -97,8 +75,7 @@ def test_tables_and_figure_come_from_the_files(program, launch, tmp_path):
   assert done.returncode == 2 and "is of no run of" in done.stderr
 
 
-def test_a_series_is_held_against_growth_in_proportion(program):
-  _, bench = program
+def test_a_series_is_held_against_growth_in_proportion():
   first, second = bench._series("x, by y: s", {10: 1.0, 100: 8.0}, 10)
   assert first.skipped and first.ours == 1.0
   assert second.what == "x, by y: 100" and second.ratio == 1.25

@@ -1,29 +1,16 @@
 import math
-import pathlib
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from benches import siamese as bench
 
 from hybridpriv.losses import siamese as losses
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-
 
 @pytest.fixture(scope="module")
-def bench():
-  """The module of the bench; programs find their neighbours in launch/."""
-  sys.path.insert(0, str(ROOT / "launch"))
-  from benches import siamese
-
-  yield siamese
-  sys.path.remove(str(ROOT / "launch"))
-
-
-@pytest.fixture(scope="module")
-def reference(bench):
+def reference():
   torch = pytest.importorskip("torch", reason="PyTorch is not installed")
   torch.set_num_threads(1)
   from references import torch_two_branches
@@ -42,7 +29,7 @@ def _sides(found):
   return start, taken
 
 
-def test_a_race_ends_when_both_are_reached_at_one_look(bench):
+def test_a_race_ends_when_both_are_reached_at_one_look():
   accuracy, contrastive = bench.ACCURACY, bench.CONTRASTIVE
   start, taken = _sides(
     [
@@ -56,21 +43,27 @@ def test_a_race_ends_when_both_are_reached_at_one_look(bench):
   assert set(taken) == {(0.5, 7)}
 
 
-def test_a_race_that_diverges_is_never_won(bench):
+def test_a_race_that_diverges_is_never_won():
   start, taken = _sides([(1.0, math.nan)])
   assert bench.race(start, 0.5, 7) == (math.inf, math.inf)
   assert len(taken) == bench._EVERY
 
 
-def test_the_rate_is_the_one_that_is_there_soonest(bench, monkeypatch):
+def test_a_race_is_given_up_when_another_rate_was_sooner():
+  start, taken = _sides([(0.0, 99.0)] * 3)
+  assert bench.race(start, 0.5, 7, most=0.0) == (math.inf, math.inf)
+  assert len(taken) == bench._EVERY
+
+
+def test_the_rate_is_the_one_that_is_there_soonest(monkeypatch):
   times = {0.1: math.inf, 0.2: 3.0, 0.3: 4.0}
   monkeypatch.setattr(
-    bench, "race", lambda start, rate, seed: (times[rate] + seed, 1.0)
+    bench, "race", lambda start, rate, seed, most: (times[rate] + seed, 1.0)
   )
   assert bench.soonest(None, tuple(times)) == 0.2
 
 
-def test_nothing_is_seen_of_the_people_that_are_looked_at(bench):
+def test_nothing_is_seen_of_the_people_that_are_looked_at():
   work = bench.make()
   (train, labels), (held, _) = work.train, work.held
   assert len(train) == 4000 and len(held) == 500
@@ -81,7 +74,7 @@ def test_nothing_is_seen_of_the_people_that_are_looked_at(bench):
 
 
 @pytest.fixture(scope="module")
-def tiny(bench):
+def tiny():
   """Little work, with a margin that has pairs on both sides."""
   rng = np.random.default_rng(0)
   images = rng.normal(size=(12, 32, 32, 3)).astype("f4")
@@ -91,11 +84,13 @@ def tiny(bench):
   )
 
 
-def test_both_sides_have_the_same_parameters(bench, reference, tiny):
+def test_both_sides_have_the_same_parameters(reference, tiny):
   from references import torch_networks
 
   theirs = torch_networks.vgg16(side=32, num_classes=2, norm=True, width=0.25)
-  ours = bench.compiled(tiny._replace(width=0.25)).init(jax.random.key(0))[0]
+  ours = bench.compiled(tiny._replace(width=0.25), bench.SGD).init(
+    jax.random.key(0)
+  )[0]
   sizes = [
     sorted(int(np.prod(x.shape)) for x in leaves)
     for leaves in (jax.tree.leaves(ours), list(theirs.parameters()))
@@ -118,7 +113,7 @@ def test_both_sides_have_the_same_loss_of_a_pair(reference):
   np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_held_pairs_are_averaged_without_those_of_one_picture(bench, tiny):
+def test_held_pairs_are_averaged_without_those_of_one_picture(tiny):
   feature = np.random.default_rng(1).normal(size=(12, 3)).astype("f4")
   pairs = losses.contrastive(
     feature=jnp.asarray(feature), labels=jnp.asarray(tiny.held[1]), margin=4.0
@@ -129,13 +124,14 @@ def test_held_pairs_are_averaged_without_those_of_one_picture(bench, tiny):
   )
 
 
-def test_both_sides_take_steps_that_a_look_sees(bench, reference, tiny):
+@pytest.mark.parametrize("name, clip", [("SGD", None), ("ADAM", bench.CLIP)])
+def test_both_sides_take_steps_that_a_look_sees(reference, tiny, name, clip):
   from references import torch_networks
 
-  programs = bench.compiled(tiny)
+  programs = bench.compiled(tiny, getattr(bench, name))
   starts = (
     bench.all_pairs(tiny, programs, 1e-3, 0),
-    reference.make(tiny, 1e-3, 0, torch_networks.LAST),
+    reference.make(tiny, 1e-3, 0, torch_networks.LAST, clip),
   )
   for step, look in starts:
     early = look()

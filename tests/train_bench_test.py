@@ -1,29 +1,13 @@
-import pathlib
-import sys
-
 import jax
 import numpy as np
 import pytest
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="module")
-def bench():
-  """The module of the bench; programs find their neighbours in launch/."""
-  sys.path.insert(0, str(ROOT / "launch"))
-  from benches import train
-
-  yield train
-  sys.path.remove(str(ROOT / "launch"))
+from benches import train as bench
 
 
 @pytest.mark.skipif(
   jax.default_backend() != "cpu", reason="other devices have their own"
 )
-def test_both_sides_compute_the_same_gradient_by_other_programs(
-  bench, monkeypatch
-):
+def test_both_sides_compute_the_same_gradient_by_other_programs(monkeypatch):
   programs = []
   real = jax.stages.Lowered.compile
 
@@ -43,7 +27,7 @@ def test_both_sides_compute_the_same_gradient_by_other_programs(
 
 
 @pytest.mark.parametrize("name", ["VGG-16", "ResNet-18", "ResNet-50"])
-def test_pytorch_has_the_same_parameters(bench, name):
+def test_pytorch_has_the_same_parameters(name):
   torch = pytest.importorskip("torch", reason="PyTorch is not installed")
   from references import our_step, torch_networks
 
@@ -63,7 +47,7 @@ def test_pytorch_has_the_same_parameters(bench, name):
   assert sizes[0] == sizes[1]
 
 
-def test_a_step_moves_parameters_statistics_and_the_key(bench):
+def test_a_step_moves_parameters_statistics_and_the_key():
   from references import our_step
 
   from hybridpriv.networks import sensor
@@ -79,7 +63,7 @@ def test_a_step_moves_parameters_statistics_and_the_key(bench):
   assert jax.tree.structure(before) == jax.tree.structure(after)
 
 
-def test_the_fastest_way_is_taken_and_a_compiler_may_be_missing(bench):
+def test_the_fastest_way_is_taken_and_a_compiler_may_be_missing():
   pytest.importorskip("torch", reason="PyTorch is not installed")
   import time
 

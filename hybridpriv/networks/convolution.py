@@ -25,7 +25,7 @@ from hybridpriv.networks import winograd
 # Images in a batch. What is described, or exported for one image at a time,
 # stays a convolution.
 FEW: int = 8
-CHANNELS: int = 16  # with fewer, a product at a point is too small
+CHANNELS: int = 32  # with fewer, a product at a point is too small
 _PLACES = 1536  # of a kernel in a batch; with more, patches outgrow the cache
 
 

@@ -16,7 +16,13 @@ from torch.nn import functional
 from references import torch_networks
 
 
-def make(work: Any, rate: float, seed: int, way: str) -> Any:
+def make(
+  work: Any,
+  rate: float,
+  seed: int,
+  way: str,
+  clip: float | None = None,
+) -> Any:
   """Start a training.
 
   Args:
@@ -24,6 +30,7 @@ def make(work: Any, rate: float, seed: int, way: str) -> Any:
     rate: learning rate.
     seed: of weights and pairs.
     way: one of those of `torch_networks`.
+    clip: norm of the gradient for Adam; None for SGD with momentum.
 
   Returns:
     Two functions: one takes a step, one looks at validation and returns
@@ -61,7 +68,12 @@ def make(work: Any, rate: float, seed: int, way: str) -> Any:
     )
     for x, y in (work.train, work.held)
   )
-  optimizer = torch.optim.SGD(whole.parameters(), lr=rate, momentum=0.9)
+  params = list(whole.parameters())
+  optimizer = (
+    torch.optim.SGD(params, lr=rate, momentum=0.9)
+    if clip is None
+    else torch.optim.Adam(params, lr=rate)
+  )
   rng = np.random.default_rng(seed)
 
   def step() -> None:
@@ -78,6 +90,8 @@ def make(work: Any, rate: float, seed: int, way: str) -> Any:
     loss = loss + work.weight * pairs.mean()
     optimizer.zero_grad()
     loss.backward()
+    if clip is not None:
+      nn.utils.clip_grad_norm_(params, clip)
     optimizer.step()
 
   def look() -> tuple[float, float]:
@@ -102,14 +116,19 @@ def pair_loss(
 
 
 def fastest(
-  work: Any, rate: float, ways: list[str]
-) -> tuple[Callable[..., Any], str]:
-  """Find the way that is fastest; return what starts it, and its name."""
-  tried = {way: make(work, rate, 0, way)[0] for way in ways}
+  work: Any, ways: list[str]
+) -> tuple[Callable[[float | None, float, int], Any], str]:
+  """Find the way that is fastest.
+
+  Returns:
+    What starts a training, given the clip, the rate and the seed of `make`; and
+    the way in words.
+  """
+  tried = {way: make(work, 0.0, 0, way)[0] for way in ways}
   _, said = torch_networks.fastest(lambda way: tried[way], ways)
   way = next(way for way in reversed(ways) if said.startswith(way))
 
-  def start(rate: float, seed: int) -> Any:
-    return make(work, rate, seed, way)
+  def start(clip: float | None, rate: float, seed: int) -> Any:
+    return make(work, rate, seed, way, clip)
 
   return start, said

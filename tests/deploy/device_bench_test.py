@@ -1,27 +1,13 @@
-import pathlib
-import sys
-
 import numpy as np
 import pytest
+from benches import device as bench
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("jax2onnx")
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture(scope="module")
-def bench():
-  """The module of the bench; programs find their neighbours in launch/."""
-  sys.path.insert(0, str(ROOT / "launch"))
-  from benches import device
-
-  yield device
-  sys.path.remove(str(ROOT / "launch"))
-
-
-@pytest.fixture(scope="module")
-def rows(bench):
+def rows():
   model = next(m for m in bench.MODELS if m.name == "sensor network")
   return bench.measured(model, 1, 1)
 
@@ -30,7 +16,7 @@ def _found(rows, *words):
   return [row for row in rows if all(w in row.what for w in words)]
 
 
-def test_every_form_is_timed_on_one_thread_and_on_all(bench, rows):
+def test_every_form_is_timed_on_one_thread_and_on_all(rows):
   forms = ["JAX", "ONNX float32", "ONNX int8"]
   if bench.has_tflite():
     forms += ["LiteRT float32", "LiteRT int8"]
@@ -77,12 +63,12 @@ def test_numbers_are_there_and_ratios_are_reference_over_ours(rows):
       np.testing.assert_allclose(row.ratio, row.reference / row.ours, rtol=2e-3)
 
 
-def test_all_networks_can_be_cut_where_the_bench_cuts_them(bench):
+def test_all_networks_can_be_cut_where_the_bench_cuts_them():
   for model in bench.MODELS:
     assert set(model.cuts) <= set(model.network.stage_names())
 
 
-def test_what_is_sent_is_known_of_every_network(bench):
+def test_what_is_sent_is_known_of_every_network():
   for model in bench.MODELS:
     row = bench._sent(model, model.cuts[0])
     assert row.ours == 14 + 8 < row.reference

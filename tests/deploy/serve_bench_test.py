@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+from benches import serve
 
 from tests.deploy import served
 
@@ -99,13 +100,7 @@ def test_stubborn_clients_ask_again_where_a_connection_is_cut(tmp_path):
 
 @pytest.mark.slow
 def test_a_service_is_as_fast_as_its_stack_allows_and_loses_nothing():
-  sys.path.insert(0, str(ROOT / "launch"))
-  try:
-    from benches import serve
-
-    rows = serve.run(True)
-  finally:
-    sys.path.remove(str(ROOT / "launch"))
+  rows = serve.run(True)
   assert len(rows) == 6 and not any(row.skipped for row in rows)
   *_, steady = rows
   assert "killed once" in steady.what
