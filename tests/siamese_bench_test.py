@@ -129,9 +129,10 @@ def test_both_sides_take_steps_that_a_look_sees(reference, tiny, name, clip):
   from references import torch_networks
 
   programs = bench.compiled(tiny, getattr(bench, name))
+  made = reference.make(tiny, torch_networks.LAST)
   starts = (
     bench.all_pairs(tiny, programs, 1e-3, 0),
-    reference.make(tiny, 1e-3, 0, torch_networks.LAST, clip),
+    reference.start(tiny, made, clip, 1e-3, 0),
   )
   for step, look in starts:
     early = look()
@@ -139,3 +140,16 @@ def test_both_sides_take_steps_that_a_look_sees(reference, tiny, name, clip):
     step()
     accuracy, contrastive = look()
     assert 0 <= accuracy <= 1 and contrastive != early[1]
+
+
+def test_a_training_in_pytorch_knows_nothing_of_the_one_before(reference, tiny):
+  from references import torch_networks
+
+  made = reference.make(tiny, torch_networks.LAST)
+  seen = []
+  for _ in range(2):
+    step, look = reference.start(tiny, made, None, 1e-2, 3)
+    early = look()
+    step()
+    seen.append((early, look()))
+  assert seen[0] == seen[1] and seen[0][0] != seen[0][1]

@@ -79,7 +79,7 @@ def test_the_fastest_way_is_taken_and_a_compiler_may_be_missing():
 
     return run
 
-  _, said = torch_networks.fastest(make, [*taken, torch_networks.COMPILED])
+  *_, said = torch_networks.fastest(make, [*taken, torch_networks.COMPILED])
   assert said == "channels_last (torch.compile failed: RuntimeError)"
-  _, said = torch_networks.fastest(make, list(taken))
+  *_, said = torch_networks.fastest(make, list(taken))
   assert said == "channels_last, torch.compile not tried"

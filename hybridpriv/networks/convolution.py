@@ -38,6 +38,8 @@ def conv_general_dilated(
 ) -> jax.Array:
   """Convolve images `[b h w c]` with kernels `[h w c k]`, as Flax asks for it.
 
+  What `winograd.slide` does has no derivative in forward mode.
+
   Args:
     lhs: images.
     rhs: kernels.

@@ -74,6 +74,7 @@ def slide(images: jax.Array, kernels: jax.Array) -> jax.Array:
   return slide_evaluated(images, evaluate(kernels))
 
 
+@jax.jit
 def slide_evaluated(images: jax.Array, at_points: jax.Array) -> jax.Array:
   """Do what `slide` does, with kernels that `evaluate` has been given."""
 
@@ -81,7 +82,8 @@ def slide_evaluated(images: jax.Array, at_points: jax.Array) -> jax.Array:
     return None, _back(_image_at_points(x), at_points, x.shape)
 
   def all_of(images: jax.Array) -> jax.Array:
-    return _joined(jax.lax.scan(some, None, _parts(images))[1])
+    parts = jax.lax.scan(some, None, _parts(images))[1]
+    return _joined(parts)[: len(images)]
 
   return _joined(_by_device(all_of, images))
 
@@ -104,6 +106,7 @@ def _backward(
 slide.defvjp(_forward, _backward)
 
 
+@jax.jit
 def _by_kernels(images: jax.Array, slope: jax.Array) -> jax.Array:
   """Give the gradient `[3 3 c k]` by kernels, from that by the outputs."""
   channels, outputs = images.shape[-1], slope.shape[-1]
@@ -130,9 +133,10 @@ def _by_device(
 ) -> jax.Array:
   """Apply a function to the images of each device: `[devices ...]`.
 
-  The compiler divides this axis; along that of a loop it could not.
+  The compiler divides this axis; along that of a loop it could not.  The
+  devices are those of the mesh that the program is traced for.
   """
-  devices = jax.device_count()
+  devices = max(jax.sharding.get_abstract_mesh().size, 1)
   if devices == 1 or len(arrays[0]) % devices:  # and so they are not divided
     # A leading axis of one makes products with a turned side slow.
     return function(*arrays)[None]
@@ -141,12 +145,13 @@ def _by_device(
 
 
 def _parts(images: jax.Array) -> jax.Array:
-  """Divide images: the fewest at a time that have enough tiles."""
+  """Divide images into parts of enough tiles each; the last is filled up."""
   tiles = math.prod(-(-side // TILE) for side in images.shape[1:3])
-  total = len(images)
-  enough = min(-(-AT_A_TIME // tiles), total)
-  num = next(n for n in range(enough, total + 1) if total % n == 0)
-  return images.reshape(-1, num, *images.shape[1:])
+  enough = -(-AT_A_TIME // tiles)
+  parts = max(len(images) // enough, 1)
+  num = -(-len(images) // parts)
+  pads = ((0, parts * num - len(images)), (0, 0), (0, 0), (0, 0))
+  return jnp.pad(images, pads).reshape(parts, num, *images.shape[1:])
 
 
 def _joined(parts: jax.Array) -> jax.Array:

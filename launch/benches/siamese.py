@@ -104,7 +104,7 @@ def run(quick: bool) -> list[measure.Row]:
   ways = [torch_networks.PLAIN, torch_networks.LAST]
   if not quick:
     ways.append(torch_networks.COMPILED)
-  theirs, way = torch_two_branches.fastest(work, ways)
+  made, way = torch_two_branches.fastest(work, ways)
   # The recipes first, then what says whether it is the pairs or the optimizer.
   compared = [(ADAM, SGD), (ADAM, ADAM), (SGD, SGD)][: 1 if quick else None]
   starts: dict[tuple[bool, str], Start] = {}
@@ -113,7 +113,7 @@ def run(quick: bool) -> list[measure.Row]:
       all_pairs, work, compiled(work, ours)
     )
     starts[False, other] = functools.partial(
-      theirs, CLIP if other == ADAM else None
+      torch_two_branches.start, work, made, CLIP if other == ADAM else None
     )
   rates = {
     one: soonest(start, _RATES[one[1]][: 1 if quick else None])

@@ -53,7 +53,16 @@ ON_CPU = (
 )
 ON_CARD = (Shape("VGG-16", 224, 64), Shape("ResNet-50", 224, 128))
 # Dense products in bfloat16 a second, from the makers' data sheets.
-PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L4": 121e12}
+# The first name that is part of a card's is taken.
+PEAKS = {
+  "H200": 989e12,
+  "H100 PCIe": 756e12,
+  "H100 NVL": 835e12,
+  "H100": 989e12,
+  "A100": 312e12,
+  "L40S": 362e12,
+  "L4": 121e12,
+}
 
 
 def run(quick: bool) -> list[measure.Row]:
@@ -124,7 +133,7 @@ def _torch(shape: Shape, quick: bool) -> measure.Side:
     why = f"JAX is on {backend}, PyTorch has none: JAX_PLATFORMS=cpu"
     return measure.Side("PyTorch", lambda: None, skipped=why)
   work = torch_networks.Work(*shape, device=device, is_half=device != "cpu")
-  run, way = torch_networks.fastest(
+  run, _, way = torch_networks.fastest(
     functools.partial(torch_networks.step, work), _ways(quick)
   )
   return measure.Side(f"PyTorch, {way}", run)
@@ -197,7 +206,7 @@ def client(quick: bool) -> list[measure.Row]:
       raise
     other = measure.Side("PyTorch", lambda: None, skipped=_MISSING)
   else:
-    run, way = torch_networks.fastest(
+    run, _, way = torch_networks.fastest(
       functools.partial(torch_networks.client, side), _ways(quick)
     )
     other = measure.Side(f"PyTorch on the processor, {way}", run)

@@ -5,8 +5,7 @@ are a pair.  The loss is the cross-entropy of both and the contrastive loss of
 the pairs, as published (Osia et al., arXiv 1703.02952).
 """
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,27 +15,22 @@ from torch.nn import functional
 from references import torch_networks
 
 
-def make(
-  work: Any,
-  rate: float,
-  seed: int,
-  way: str,
-  clip: float | None = None,
-) -> Any:
-  """Start a training.
+class Made(NamedTuple):
+  """A network in two halves, compiled or not, for all trainings."""
+
+  whole: nn.Sequential
+  client: Any
+  cloud: Any
+  layout: torch.memory_format
+
+
+def make(work: Any, way: str) -> Made:
+  """Build the network.
 
   Args:
     work: pictures, labels and the recipe, `benches.siamese.Work`.
-    rate: learning rate.
-    seed: of weights and pairs.
     way: one of those of `torch_networks`.
-    clip: norm of the gradient for Adam; None for SGD with momentum.
-
-  Returns:
-    Two functions: one takes a step, one looks at validation and returns
-    accuracy and contrastive loss.
   """
-  torch.manual_seed(seed)
   layout = (
     torch.contiguous_format
     if way == torch_networks.PLAIN
@@ -48,19 +42,48 @@ def make(
     norm=True,
     width=work.width,
   ).to(memory_format=layout)
-  for layer in whole:
-    if isinstance(layer, nn.Conv2d | nn.Linear):
-      nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    if isinstance(layer, nn.Linear):
-      nn.init.zeros_(layer.bias)
-  last = [layer for layer in whole if isinstance(layer, nn.Linear)][-1]
-  with torch.no_grad():
-    last.weight /= 2**0.5  # as LeCun has it: no ReLU follows
   ends = [i for i, layer in enumerate(whole) if isinstance(layer, nn.ReLU)]
   cut = ends[work.convs - 1] + 1
   client, cloud = whole[:cut], whole[cut:]
   if way == torch_networks.COMPILED:
     client, cloud = torch.compile(client), torch.compile(cloud)
+  return Made(whole, client, cloud, layout)
+
+
+def _draw(whole: nn.Sequential, seed: int) -> None:
+  """Draw the weights as ours are drawn."""
+  torch.manual_seed(seed)
+  for layer in whole:
+    if isinstance(layer, nn.Conv2d | nn.Linear):
+      nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    if isinstance(layer, nn.Linear):
+      nn.init.zeros_(layer.bias)
+    if isinstance(layer, nn.BatchNorm2d):
+      layer.reset_parameters()
+  last = [layer for layer in whole if isinstance(layer, nn.Linear)][-1]
+  with torch.no_grad():
+    last.weight /= 2**0.5  # as LeCun has it: no ReLU follows
+
+
+def start(
+  work: Any, made: Made, clip: float | None, rate: float, seed: int
+) -> Any:
+  """Start a training; one before it with the same network is over.
+
+  Args:
+    work: pictures, labels and the recipe, `benches.siamese.Work`.
+    made: the network.
+    clip: norm of the gradient for Adam; None for SGD with momentum.
+    rate: learning rate.
+    seed: of weights and pairs.
+
+  Returns:
+    Two functions: one takes a step, one looks at validation and returns
+    accuracy and contrastive loss.
+  """
+  whole, client, cloud, layout = made
+  _draw(whole, seed)
+  whole.train()
   train, held = (
     (
       torch.as_tensor(x).permute(0, 3, 1, 2).contiguous(memory_format=layout),
@@ -70,9 +93,9 @@ def make(
   )
   params = list(whole.parameters())
   optimizer = (
-    torch.optim.SGD(params, lr=rate, momentum=0.9)
+    torch.optim.SGD(params, lr=rate, momentum=0.9, fused=True)
     if clip is None
-    else torch.optim.Adam(params, lr=rate)
+    else torch.optim.Adam(params, lr=rate, fused=True)
   )
   rng = np.random.default_rng(seed)
 
@@ -115,20 +138,10 @@ def pair_loss(
   return 0.5 * torch.where(same, squared, hinge**2)
 
 
-def fastest(
-  work: Any, ways: list[str]
-) -> tuple[Callable[[float | None, float, int], Any], str]:
-  """Find the way that is fastest.
-
-  Returns:
-    What starts a training, given the clip, the rate and the seed of `make`; and
-    the way in words.
-  """
-  tried = {way: make(work, 0.0, 0, way)[0] for way in ways}
-  _, said = torch_networks.fastest(lambda way: tried[way], ways)
-  way = next(way for way in reversed(ways) if said.startswith(way))
-
-  def start(clip: float | None, rate: float, seed: int) -> Any:
-    return make(work, rate, seed, way, clip)
-
-  return start, said
+def fastest(work: Any, ways: list[str]) -> tuple[Made, str]:
+  """Build the network in the way that is fastest; return it and the way."""
+  built = {way: make(work, way) for way in ways}
+  _, way, said = torch_networks.fastest(
+    lambda way: start(work, built[way], None, 0.0, 0)[0], ways
+  )
+  return built[way], said

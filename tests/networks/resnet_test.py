@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from hybridpriv.networks import resnet, staged
+from hybridpriv.networks import convolution, resnet, staged
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,24 @@ def test_the_first_pool_ignores_its_padding():
   x = -np.ones((1, 4, 4, 1), "f4")
   pooled, _ = network.apply({}, x, train=False, after="stem", upto="pool1")
   np.testing.assert_array_equal(pooled, -np.ones((1, 2, 2, 1)))
+
+
+def test_flat_pointwise_layers_are_the_convolutions(key, monkeypatch):
+  network = resnet.resnet50(num_classes=2, width=1 / 8)
+  x = jax.random.normal(key, (8, 7, 9, 64))
+  run = {"train": False, "after": "block1_3", "upto": "block2_1"}
+  variables = jax.jit(lambda x: network.init(key, x, **run))(x)
+
+  def slopes(variables, x):
+    def loss(variables, x):
+      return jax.numpy.mean(network.apply(variables, x, **run)[0] ** 2)
+
+    return jax.value_and_grad(loss, (0, 1))(variables, x)
+
+  found = jax.jit(slopes)(variables, x)
+  monkeypatch.setattr(convolution, "FEW", 9)
+  plain = jax.jit(lambda v, x: slopes(v, x))
+  for a, b in zip(
+    jax.tree.leaves(found), jax.tree.leaves(plain(variables, x)), strict=True
+  ):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * np.abs(b).max())

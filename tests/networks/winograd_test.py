@@ -6,10 +6,19 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from scipy import signal
 
 from hybridpriv.networks import winograd
+from hybridpriv.train import loop
 
-# Whole tiles and parts of them; several loops, one, and a batch that the two
-# devices of the tests cannot divide.
-SHAPES = [(8, 16, 16), (4, 5, 7), (3, 9, 2)]
+# Whole tiles and parts of them.
+SHAPES = [(8, 16, 16), (4, 5, 7), (7, 9, 2)]
+
+
+@pytest.fixture(params=[1, 8, winograd.AT_A_TIME])
+def tiles(request, monkeypatch):
+  """One image at a time, some with a part that is filled up, and all."""
+  monkeypatch.setattr(winograd, "AT_A_TIME", request.param)
+  jax.clear_caches()  # read while it is traced
+  yield request.param
+  jax.clear_caches()
 
 
 def _draw(num, height, width, channels=3, outputs=2):
@@ -20,7 +29,7 @@ def _draw(num, height, width, channels=3, outputs=2):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_it_is_a_convolution(shape):
+def test_it_is_a_convolution(shape, tiles):
   images, kernels = _draw(*shape)
   found = jax.jit(winograd.slide)(images, kernels)
   images, kernels = np.asarray(images, "f8"), np.asarray(kernels, "f8")
@@ -43,7 +52,7 @@ def test_it_is_a_convolution(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_its_gradients_are_those_of_the_compiler_s_own(shape):
+def test_its_gradients_are_those_of_the_compiler_s_own(shape, tiles):
   images, kernels = _draw(*shape)
   weight = jnp.cos(jnp.arange(np.prod(shape) * 2.0)).reshape(*shape, 2)
 
@@ -67,7 +76,18 @@ def test_its_gradients_are_those_of_the_compiler_s_own(shape):
     np.testing.assert_allclose(a, b, atol=1e-4 * np.abs(b).max())
 
 
-def test_a_batch_of_two_devices_stays_on_both():
+@pytest.mark.parametrize("num, sizes", [(8, [4, 4]), (7, [4, 3]), (2, [2])])
+def test_a_batch_is_taken_in_parts_of_like_size(monkeypatch, num, sizes):
+  monkeypatch.setattr(winograd, "AT_A_TIME", 9)  # tiles: three images
+  parts = winograd._parts(jnp.ones((num, 5, 7, 1)))
+  assert len(parts) == len(sizes) and parts.shape[1] == sizes[0]
+  # What is filled up is zero.
+  assert [int(x.sum()) // 35 for x in parts] == sizes
+
+
+def test_a_batch_of_two_devices_stays_on_both(monkeypatch):
+  monkeypatch.setattr(winograd, "AT_A_TIME", 32)  # two images
+  jax.clear_caches()
   images, kernels = _draw(16, 16, 16)
   mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
   divided = NamedSharding(mesh, PartitionSpec("data"))
@@ -76,11 +96,17 @@ def test_a_batch_of_two_devices_stays_on_both():
   def loss(images, kernels):
     return jnp.mean(jnp.tanh(winograd.slide(images, kernels)))
 
-  slope = jax.jit(jax.grad(loss, (0, 1)))
-  expected = slope(images, kernels)
+  slope = jax.grad(loss, (0, 1))
+  expected = jax.jit(slope)(images, kernels)
+
+  def step(images, kernels):
+    return images, slope(images, kernels)
+
   given = jax.device_put(images, divided), jax.device_put(kernels, copied)
-  compiled = slope.lower(*given).compile()
-  assert "all-gather" not in compiled.as_text()
-  found = compiled(*given)
+  compiled = loop.compile_step(step, vmapped=False).lower(*given).compile()
+  text = compiled.as_text()
+  assert "while(" in text and "all-gather" not in text
+  _, found = compiled(*given)
   for a, b in zip(found, expected, strict=True):
     np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max())
+  jax.clear_caches()
