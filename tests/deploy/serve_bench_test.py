@@ -7,7 +7,6 @@ import threading
 
 import numpy as np
 import pytest
-from benches import serve
 
 from tests.deploy import served
 
@@ -100,6 +99,8 @@ def test_stubborn_clients_ask_again_where_a_connection_is_cut(tmp_path):
 
 @pytest.mark.slow
 def test_a_service_is_as_fast_as_its_stack_allows_and_loses_nothing():
+  from benches import serve
+
   rows = serve.run(True)
   assert len(rows) == 6 and not any(row.skipped for row in rows)
   *_, steady = rows
