@@ -127,6 +127,7 @@ def save(
         return False
       figure.savefig(folder / f"{stem}.png", dpi=200)
       if theme is LIGHT:
+        figure.set_layout_engine("none")  # it is laid out
         figure.savefig(folder / f"{stem}.pdf", metadata={"CreationDate": None})
   return True
 

@@ -262,13 +262,14 @@ def _program(
 ) -> Any:
   """Compile the jobs of one attack once for all victims of one noise.
 
-  On a CPU the compiler is told to hurry: these programs run about as fast
-  for it and compile in half to three quarters of the time.
+  On a CPU the compiler is told to hurry: they run about as fast for it, and
+  compile in half to three quarters of the time.
   """
   hurry = jax.default_backend() == "cpu"
   options = {"xla_backend_optimization_level": 1} if hurry else None
   law = privatizer_lib.program(noise)
-  name = (attack.fit, attack.score, law, num_classes, draws, num_queries)
+  own = tuple(map(privatizer_lib.identify, (attack.fit, attack.score)))
+  name = (own, law, num_classes, draws, num_queries)
   if name not in _PROGRAMS:
     one = _job(attack, noise, num_classes, draws, num_queries)
     axes = (None, None, None, None, None, 0, 0, 0, 0)

@@ -121,7 +121,7 @@ def behind(stage: Privatizer, state: State, cloud: Any) -> Any:
     The same from codes of the member. Members whose code is equal give
     functions that are equal, and programs that take them compile once.
   """
-  decoded = _Decoded(_code(stage.decode), stage.decode)
+  decoded = _Decoded(identify(stage.decode), stage.decode)
   return jax.tree_util.Partial(decoded, state, cloud)
 
 
@@ -145,29 +145,39 @@ def program(privatizer: Privatizer) -> Hashable:
   program serves both, for instance a grid of noise levels.
   """
   return tuple(
-    (_code(stage.encode), _code(stage.decode))
+    (identify(stage.encode), identify(stage.decode))
     for stage in privatizer.stages or (privatizer,)
   )
 
 
-def _code(function: Callable[..., Any]) -> Hashable:
+def identify(function: Callable[..., Any]) -> Hashable:
   """Identify a function of ours by its code and what it closes over.
 
   Functions from elsewhere are known by themselves only: they may read globals
   or the fields of an object.
+
+  Args:
+    function: whose value says what is compiled.
+
+  Returns:
+    What is equal for functions that compute the same.
   """
   if not str(getattr(function, "__module__", "")).startswith("hybridpriv."):
     return function
+  if getattr(function, "__self__", None) is not None:  # a method of an object
+    return function
   cells = getattr(function, "__closure__", None) or ()
   values = tuple(
-    _code(cell.cell_contents)
+    identify(cell.cell_contents)
     if callable(cell.cell_contents)
     else cell.cell_contents
     for cell in cells
   )
   try:
-    hash(values)
-    return (function.__code__, function.__defaults__, values)
+    named = tuple((function.__kwdefaults__ or {}).items())
+    found = (function.__code__, function.__defaults__, named, values)
+    hash(found)
+    return found
   except (AttributeError, RecursionError, TypeError, ValueError):
     return function  # equal to itself only
 
