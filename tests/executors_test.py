@@ -8,6 +8,9 @@ import signal
 import time
 
 import pytest
+from absl.testing import flagsaver
+
+from hybridpriv import study
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -188,6 +191,22 @@ def test_a_signal_to_stop_stops_all_that_go_on(start):
   for process in multiprocessing.active_children():
     process.join(10)
   assert not multiprocessing.active_children()
+
+
+def test_a_run_that_is_told_to_stop_has_a_status_of_its_own(
+  executors, monkeypatch, tmp_path, capsys
+):
+  def told(*_, **__):
+    signal.raise_signal(signal.SIGTERM)
+
+  ends = []
+  monkeypatch.setattr(study, "run", told)
+  monkeypatch.setattr(executors.program, "end", ends.append)
+  with flagsaver.flagsaver():
+    executors._run(executors.Study({}, tmp_path / "a", "typed"), None, {})
+  assert ends == [75]
+  said = "stopped by SIGTERM; the same command goes on from here\n"
+  assert capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,6 @@
+import inspect
+import types
+
 import jax
 import numpy as np
 import pytest
@@ -61,3 +64,49 @@ def test_one_process_feeds_whole_batches_and_agrees_with_itself():
   vote = mesh.vote(mesh.data_mesh())
   assert [vote(told) for told in (False, True, False)] == [False, True, False]
   assert (mesh.num_processes(), mesh.process_id()) == (1, 0)
+
+
+def test_who_is_alone_asks_for_no_devices(monkeypatch):
+  for name in ("process_count", "process_index"):
+    monkeypatch.setattr(jax, name, None)
+  assert (mesh.num_processes(), mesh.process_id()) == (1, 0)
+
+
+def test_the_bound_of_the_wait_reaches_jax(monkeypatch):
+  calls, takes = [], inspect.signature(jax.distributed.initialize)
+
+  def initialize(*given, **more):
+    calls.append(takes.bind(*given, **more).arguments)
+
+  monkeypatch.setattr(jax.distributed, "initialize", initialize)
+  monkeypatch.setattr(jax.distributed, "shutdown", lambda: calls.append("out"))
+  mesh.join("here:1", 3, 2, timeout_s=7)
+  mesh.leave()
+  assert calls == [
+    {
+      "coordinator_address": "here:1",
+      "num_processes": 3,
+      "process_id": 2,
+      "initialization_timeout": 7,
+    },
+    "out",
+  ]
+
+
+class Device(types.SimpleNamespace):
+  """A device of another process."""
+
+  __hash__ = object.__hash__
+
+
+def test_devices_lie_in_the_order_of_their_processes(monkeypatch):
+  # As on TPUs, where numbers follow the wires.
+  found = [
+    Device(id=number, process_index=process)
+    for number, process in enumerate((1, 0, 0, 1))
+  ]
+  monkeypatch.setattr(jax, "devices", lambda: found)
+  monkeypatch.setattr(mesh, "num_processes", lambda: 2)
+  own = mesh.data_mesh()
+  assert [device.id for device in own.devices] == [1, 2, 0, 3]
+  assert own.axis_names == ("data",) and own.axis_types == (AxisType.Auto,)

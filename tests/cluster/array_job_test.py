@@ -208,6 +208,24 @@ def test_a_task_that_is_preempted_stops_its_study_and_is_sent_again(task):
   assert not multiprocessing.active_children()
 
 
+@pytest.mark.parametrize(
+  "status, waits",
+  [(0, False), (2, False), (75, True), (-signal.SIGTERM, True)],
+)
+def test_a_task_whose_study_was_told_to_stop_waits_for_slurm(
+  modules, task, monkeypatch, status, waits
+):
+  study = types.SimpleNamespace(
+    start=lambda: None, join=lambda: None, exitcode=status
+  )
+  slept = []
+  clock = types.SimpleNamespace(sleep=slept.append)
+  monkeypatch.setattr(modules.executors, "prepare", lambda *_: study)
+  monkeypatch.setattr(modules.slurm, "time", clock)
+  assert task() == status
+  assert bool(slept) == waits
+
+
 # --- What keeps a sweep from being submitted.
 
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from hybridpriv import mesh
 from hybridpriv.study import workdir
 
 
@@ -85,3 +86,31 @@ def test_the_time_of_a_stage_adds_up_over_its_starts(tmp_path):
   workdir.add_seconds(tmp_path, "fit", 2.0)
   workdir.add_seconds(tmp_path, "train", 1.5)
   assert workdir.seconds(tmp_path) == {"train": 2.7, "fit": 2.0}
+
+
+def test_of_a_job_process_0_writes_the_files_of_all(tmp_path, monkeypatch):
+  workdir.add_seconds(tmp_path, "train", 1.2)
+  monkeypatch.setattr(mesh, "is_first", lambda: False)
+  workdir.add_seconds(tmp_path, "train", 1.5)
+  workdir.write_json(tmp_path / "other.json", {})
+  assert workdir.seconds(tmp_path) == {"train": 1.2}
+  assert [p.name for p in tmp_path.iterdir()] == ["seconds.json"]
+
+
+def test_processes_that_write_the_same_arrays_do_not_meet(
+  tmp_path, monkeypatch
+):
+  path, process, write = tmp_path / "values.npz", [0], np.savez_compressed
+
+  def slowly(*given, **arrays):
+    write(*given, **arrays)
+    if process == [0]:  # the other one overtakes it
+      process[0] = 1
+      workdir.write_arrays(path, {"a": np.arange(3.0)})
+
+  monkeypatch.setattr(mesh, "process_id", lambda: process[0])
+  monkeypatch.setattr(np, "savez_compressed", slowly)
+  workdir.write_arrays(path, {"a": np.arange(3.0)})
+  with np.load(path) as saved:
+    np.testing.assert_array_equal(saved["a"], np.arange(3.0))
+  assert [p.name for p in tmp_path.iterdir()] == ["values.npz"]

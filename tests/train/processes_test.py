@@ -1,8 +1,18 @@
 """Arrays of two processes: who holds what, and who decides."""
 
+import dataclasses
+import io
 import socket
 import subprocess
 import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hybridpriv import mesh
+from hybridpriv.train import checkpoints, loop, metrics, preemption
 
 # Of two devices in each process; ends with nothing said where all is right.
 SCRIPT = """
@@ -79,3 +89,88 @@ def test_two_processes_hold_and_agree_on_the_same(repository, environment):
     for process in both:
       process.kill()
   assert [process.returncode for process in both] == [0, 0], said
+
+
+# --- What a training asks the other processes, which are made up.
+
+
+def _step(state, batch, key):
+  state = dataclasses.replace(state, step=state.step + 1)
+  return state, {"loss": jnp.mean(batch["mask"])}
+
+
+@pytest.fixture
+def train(make, tmp_path):
+  """Trains for two steps in which nothing is learned."""
+  made = make()
+
+  def run(batch=made.batch, evaluate=None):
+    one = loop.Replica(
+      "a", made.state, jax.random.key(0), batch, evaluate, tmp_path / "a"
+    )
+    schedule = loop.Schedule(num_steps=2, evaluate_every=1)
+    writer = metrics.Writer(tmp_path / "metrics.jsonl")
+    return loop.fit(_step, [one], schedule, writer, vmapped=False)
+
+  run.state = made.state
+  return run
+
+
+def test_who_evaluates_has_a_copy_of_its_own(train, monkeypatch):
+  seen = []
+
+  def evaluate(state):
+    seen.append(state)
+    return {}
+
+  monkeypatch.setattr(mesh, "local", jax.device_get)
+  seen += train(evaluate=evaluate)
+  assert [int(state.step) for state in seen] == [1, 2, 2]
+  for leaf in jax.tree.leaves(seen):
+    assert isinstance(leaf, np.ndarray | np.generic)
+
+
+class Asked(Exception):
+  """Stops a training at its first batch."""
+
+
+def test_all_go_on_from_where_process_0_does(train, tmp_path, monkeypatch):
+  asked = []
+
+  def batch(number):
+    asked.append(number)
+    raise Asked
+
+  checkpoints.save(tmp_path / "a", 1, train.state)
+  for first in (1, 0):  # to process 0 the file has not come yet
+    monkeypatch.setattr(mesh, "same_everywhere", lambda _, n=first: n)
+    with pytest.raises(Asked):
+      train(batch)
+  assert asked == [1, 0]
+
+
+def test_what_others_want_stops_it_but_not_after_the_last_step(
+  train, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(mesh, "vote", lambda _: lambda own: True)
+  said = "^a signal to another process; saved a at step 1$"
+  with pytest.raises(preemption.Preempted, match=said):
+    train()
+  assert checkpoints.latest_step(tmp_path / "a") == 1
+  (state,) = train()
+  assert state.step == 2
+
+
+class Terminal(io.StringIO):
+  """What is not a file, so that progress is shown."""
+
+  def isatty(self):
+    return True
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_one_process_shows_how_far_it_is(train, monkeypatch, is_first):
+  monkeypatch.setattr(sys, "stderr", Terminal())
+  monkeypatch.setattr(mesh, "is_first", lambda: is_first)
+  train()
+  assert ("a:" in sys.stderr.getvalue()) == is_first
