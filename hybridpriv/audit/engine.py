@@ -268,8 +268,7 @@ def _program(
   hurry = jax.default_backend() == "cpu"
   options = {"xla_backend_optimization_level": 1} if hurry else None
   law = privatizer_lib.program(noise)
-  own = tuple(map(privatizer_lib.identify, (attack.fit, attack.score)))
-  name = (own, law, num_classes, draws, num_queries)
+  name = (attack.fit, attack.score, law, num_classes, draws, num_queries)
   if name not in _PROGRAMS:
     one = _job(attack, noise, num_classes, draws, num_queries)
     axes = (None, None, None, None, None, 0, 0, 0, 0)

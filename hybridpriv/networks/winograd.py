@@ -74,7 +74,6 @@ def slide(images: jax.Array, kernels: jax.Array) -> jax.Array:
   return slide_evaluated(images, evaluate(kernels))
 
 
-@jax.jit
 def slide_evaluated(images: jax.Array, at_points: jax.Array) -> jax.Array:
   """Do what `slide` does, with kernels that `evaluate` has been given."""
 
@@ -106,7 +105,6 @@ def _backward(
 slide.defvjp(_forward, _backward)
 
 
-@jax.jit
 def _by_kernels(images: jax.Array, slope: jax.Array) -> jax.Array:
   """Give the gradient `[3 3 c k]` by kernels, from that by the outputs."""
   channels, outputs = images.shape[-1], slope.shape[-1]
@@ -133,10 +131,9 @@ def _by_device(
 ) -> jax.Array:
   """Apply a function to the images of each device: `[devices ...]`.
 
-  The compiler divides this axis; along that of a loop it could not.  The
-  devices are those of the mesh that the program is traced for.
+  The compiler divides this axis; along that of a loop it could not.
   """
-  devices = max(jax.sharding.get_abstract_mesh().size, 1)
+  devices = jax.device_count()
   if devices == 1 or len(arrays[0]) % devices:  # and so they are not divided
     # A leading axis of one makes products with a turned side slow.
     return function(*arrays)[None]

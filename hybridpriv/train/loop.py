@@ -103,16 +103,9 @@ def fit(
 
 def compile_step(step: Callable[..., Any], *, vmapped: bool) -> Any:
   """Compile a step, its state donated; `vmapped` over stacked replicas."""
-  one = jax.vmap(step) if vmapped else step
-  mesh = mesh_lib.data_mesh()
-
-  def own(*arguments: Any) -> Any:
-    # Loops over the images of a batch ask how many devices it is divided over.
-    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-      return one(*arguments)
-
+  own = jax.vmap(step) if vmapped else step
   if mesh_lib.num_processes() > 1:  # each has to read what comes out
-    whole = mesh_lib.replicated(mesh)
+    whole = mesh_lib.replicated(mesh_lib.data_mesh())
     return jax.jit(own, donate_argnums=0, out_shardings=whole)
   return jax.jit(own, donate_argnums=0)
 

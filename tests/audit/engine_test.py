@@ -361,22 +361,3 @@ def test_without_features_an_attack_that_needs_them_does_not_apply(key):
 
 def test_features_change_nothing_for_attacks_that_do_not_read_them(outcomes):
   assert_same(run(victims=victims()._replace(reference=UNCENSORED)), outcomes)
-
-
-def test_attacks_built_alike_share_a_program():
-  def program(attack, noise=NOISE, classes=3):
-    return engine._program(attack, noise, classes, 2, 1)
-
-  first = program(attribute.mlp(width=8))
-  assert program(attribute.mlp(width=8)) is first
-  # Settings that are tried are numbers of a program, not the program.
-  assert program(attribute.mlp(width=8, learning_rate=0.5)) is first
-  for other in (
-    program(attribute.mlp(width=9)),
-    program(attribute.mlp(width=8, depth=1)),
-    program(attribute.mlp(width=8, max_steps=77)),
-    program(attribute.linear()),
-    program(attribute.mlp(width=8), classes=4),
-    program(attribute.mlp(width=8), privatizer.chain()),
-  ):
-    assert other is not first
