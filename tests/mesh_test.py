@@ -1,5 +1,5 @@
+import dataclasses
 import inspect
-import types
 
 import jax
 import numpy as np
@@ -93,10 +93,12 @@ def test_the_bound_of_the_wait_reaches_jax(monkeypatch):
   ]
 
 
-class Device(types.SimpleNamespace):
+@dataclasses.dataclass(frozen=True)
+class Device:
   """A device of another process."""
 
-  __hash__ = object.__hash__
+  id: int
+  process_index: int
 
 
 def test_devices_lie_in_the_order_of_their_processes(monkeypatch):
