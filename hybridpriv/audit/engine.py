@@ -262,8 +262,8 @@ def _program(
 ) -> Any:
   """Compile the jobs of one attack once for all victims of one noise.
 
-  On a CPU the compiler is told to hurry: they run about as fast for it, and
-  compile in half to three quarters of the time.
+  On a CPU the compiler is told to hurry: these programs run about as fast
+  for it and compile in half to three quarters of the time.
   """
   hurry = jax.default_backend() == "cpu"
   options = {"xla_backend_optimization_level": 1} if hurry else None

@@ -121,7 +121,7 @@ def behind(stage: Privatizer, state: State, cloud: Any) -> Any:
     The same from codes of the member. Members whose code is equal give
     functions that are equal, and programs that take them compile once.
   """
-  decoded = _Decoded(identify(stage.decode), stage.decode)
+  decoded = _Decoded(_code(stage.decode), stage.decode)
   return jax.tree_util.Partial(decoded, state, cloud)
 
 
@@ -145,22 +145,16 @@ def program(privatizer: Privatizer) -> Hashable:
   program serves both, for instance a grid of noise levels.
   """
   return tuple(
-    (identify(stage.encode), identify(stage.decode))
+    (_code(stage.encode), _code(stage.decode))
     for stage in privatizer.stages or (privatizer,)
   )
 
 
-def identify(function: Callable[..., Any]) -> Hashable:
+def _code(function: Callable[..., Any]) -> Hashable:
   """Identify a function of ours by its code and what it closes over.
 
   Functions from elsewhere are known by themselves only: they may read globals
   or the fields of an object.
-
-  Args:
-    function: whose value says what is compiled.
-
-  Returns:
-    What is equal for functions that compute the same.
   """
   if not str(getattr(function, "__module__", "")).startswith("hybridpriv."):
     return function
@@ -168,7 +162,7 @@ def identify(function: Callable[..., Any]) -> Hashable:
     return function
   cells = getattr(function, "__closure__", None) or ()
   values = tuple(
-    identify(cell.cell_contents)
+    _code(cell.cell_contents)
     if callable(cell.cell_contents)
     else cell.cell_contents
     for cell in cells

@@ -220,6 +220,33 @@ def test_clouds_behind_members_of_one_kind_share_a_program(key):
   assert len(traced) == 2
 
 
+def test_members_that_compute_otherwise_are_other_programs():
+  class Scaled:
+    def __init__(self, factor):
+      self.factor = factor
+
+    def encode(self, state, key, feature):
+      return self.factor * feature
+
+  def scaled(factor):
+    def encode(state, key, feature, *, factor=factor):
+      return factor * feature
+
+    return encode
+
+  plain = clip.unit_ball(clip_norm=1.0)
+
+  def program(encode):
+    return privatizer.program(plain._replace(encode=encode))
+
+  encodes = [scaled(2.0), scaled(2.0), scaled(3.0)]
+  for function in (*encodes, Scaled.encode):
+    function.__module__ = "hybridpriv.made_up"
+  same, again, other = map(program, encodes)
+  assert same == again != other
+  assert program(Scaled(2.0).encode) != program(Scaled(3.0).encode)
+
+
 def test_members_of_a_chain_draw_different_noise(key):
   stage = noise.isotropic(sigma=1.0, relative=False)
   chained = privatizer.chain(stage, stage)
