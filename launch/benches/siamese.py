@@ -129,7 +129,7 @@ def run(quick: bool) -> list[measure.Row]:
     against = (
       f"two branches of {work.batch} pairs in PyTorch, {way}, {other},"
       f" learning rate {rates[False, other]:g}; ours of {work.batch} pictures,"
-      f" {ours}, {rates[True, ours]:g}"
+      f" {ours}, {rates[True, ours]:g}{', not tuned' if quick else ''}"
     )
     pairs = np.array([[own[True, ours], own[False, other]] for own in found])
     rows += _rows(what, against, pairs)
