@@ -102,9 +102,13 @@ study-recipe: $(VENV)/.core
 	@$(launched)/run.py --config=configs/paper/gender_vgg16.py:small \
 	  --config.data.path=$(DATA)/lfw --workdir=$(RUNS)/recipe
 
-# Tests of one file share what they compile and train, so they stay together.
+# Tests of one file share what they compile and train, so they stay together. A
+# worker that died is not replaced: the run would wait for ever for the new one.
+# A test that hangs says where, and ends.
+WORKERS := -n auto --maxprocesses=4 --dist=loadfile --max-worker-restart=0 \
+  -o faulthandler_timeout=1800 -o faulthandler_exit_on_timeout=true
 test: $(VENV)/.test
-	@$(bin)/python -m pytest -q -n auto --maxprocesses=4 --dist=loadfile
+	@$(bin)/python -m pytest -q $(WORKERS)
 
 # In an environment of its own: the extra holds other packages back, and all
 # else must do without it.
@@ -115,8 +119,7 @@ test-deploy:
 	@$(MAKE) VENV=$(VENV)-deploy _test-deploy
 
 _test-deploy: $(VENV)/.test,deploy
-	@$(bin)/python -m pytest -q -n auto --maxprocesses=4 --dist=loadfile \
-	  $(MARKED) tests/deploy
+	@$(bin)/python -m pytest -q $(WORKERS) $(MARKED) tests/deploy
 
 test-slow: $(VENV)/.test
 	@$(bin)/python -m pytest -q -m slow

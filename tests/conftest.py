@@ -1,22 +1,31 @@
 """Settings of every test: two simulated CPU devices, strict shapes.
 
 The settings are environment variables, written before JAX is imported, so that
-a program that a test launches inherits them.
+other workers and programs that a test launches inherit them.
 """
 
+import atexit
 import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import zipfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
-# The last of equal flags counts.
-os.environ["XLA_FLAGS"] = (
-  os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
-)
 os.environ["MPLBACKEND"] = "agg"
+# Most of the time is compiling: it is hurried, and shared by all processes. The
+# last of equal flags counts.
+os.environ["XLA_FLAGS"] = (
+  f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+  " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
+if "PYTEST_XDIST_WORKER" not in os.environ:
+  compiled = tempfile.TemporaryDirectory(prefix="compiled-")
+  atexit.register(compiled.cleanup)
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled.name
+  os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 import jax
 import numpy as np
@@ -38,20 +47,22 @@ def repository() -> pathlib.Path:
   return pathlib.Path(__file__).resolve().parents[1]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _few_programs():
+  """Forgets programs between files, when there are many.
+
+  Each holds mappings of memory; past 65,530 of them Linux ends the process.
+  """
+  yield
+  mappings = pathlib.Path("/proc/self/maps")
+  if mappings.exists() and mappings.read_text().count("\n") > 10_000:
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory) -> dict[str, str]:
-  """Variables for launched programs: they compile fast, and share it."""
-  folder = tmp_path_factory.getbasetemp()
-  if "PYTEST_XDIST_WORKER" in os.environ:
-    folder = folder.parent  # the same for all workers
-  return {
-    **os.environ,
-    "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-    "XLA_FLAGS": os.environ["XLA_FLAGS"]
-    + " --xla_backend_optimization_level=0",
-    "PYTHONWARNINGS": "error::RuntimeWarning",
-  }
+def environment() -> dict[str, str]:
+  """Variables for launched programs."""
+  return {**os.environ, "PYTHONWARNINGS": "error::RuntimeWarning"}
 
 
 @pytest.fixture(scope="session")

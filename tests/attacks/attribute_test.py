@@ -29,8 +29,7 @@ def compiled(attack):
     scores = attack.score(attacker, codes[180:])
     return jnp.mean(jnp.argmax(scores, axis=1) == label[180:]), attacker
 
-  # Compiling takes longer than running.
-  return jax.jit(run, compiler_options={"xla_backend_optimization_level": 0})
+  return jax.jit(run)
 
 
 @pytest.fixture(scope="module")

@@ -123,9 +123,7 @@ def attack_systems() -> Any:
       return jnp.mean(right), jnp.mean(best), attacker
 
     which = jnp.arange(len(SYSTEMS))
-    # Compiling takes longer than running.
-    hurry = {"xla_backend_optimization_level": 0}
-    program = jax.jit(jax.vmap(one), compiler_options=hurry)
+    program = jax.jit(jax.vmap(one))
     found = jax.device_get(program(which, made.labels))
     return [
       {name: jax.tree.map(lambda x, i=i: x[i], part) for i, name in names}

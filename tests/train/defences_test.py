@@ -167,8 +167,7 @@ def trained(make):
 
 
 def compiled(spec):
-  options = {"xla_backend_optimization_level": 0}
-  return jax.jit(step_lib.make_step(spec), compiler_options=options)
+  return jax.jit(step_lib.make_step(spec))
 
 
 @pytest.fixture(scope="module")

@@ -109,10 +109,7 @@ def test_a_line_a_step_and_an_evaluation_now_and_at_the_end(straight):
 
 def test_the_loop_is_the_step_repeated(made, straight):
   state, key = made.state, jax.random.key(0)
-  step = jax.jit(
-    step_lib.make_step(made.spec),
-    compiler_options={"xla_backend_optimization_level": 0},
-  )
+  step = jax.jit(step_lib.make_step(made.spec))
   for number in range(7):
     state, _ = step(state, made.batch(number), key)
   assert_close(straight[0], state)

@@ -36,11 +36,7 @@ NOISE = privatizer.chain(noise.isotropic(sigma=1.0))
 
 
 def compiled(made):
-  """The step, compiled in a hurry."""
-  return jax.jit(
-    step_lib.make_step(made.spec),
-    compiler_options={"xla_backend_optimization_level": 0},
-  )
+  return jax.jit(step_lib.make_step(made.spec))
 
 
 @pytest.fixture(scope="module")
