@@ -130,7 +130,8 @@ def _join() -> bool:
     text = " ".join(str(error).split())
     print(f"error: cannot join a job, {name}: {text}", file=sys.stderr)
     program.end(2)
-  watch.cancel()
+  finally:
+    watch.cancel()
   return True
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 
 import processes
@@ -138,6 +139,9 @@ def test_a_job_that_jax_refuses_is_one_line(begin, capsys, monkeypatch):
     begin(**TWO)
   said = "error: cannot join a job, here:1: no such place\n"
   assert capsys.readouterr().err == said
+  # Nothing is left that would end this process some minutes later.
+  waiting = [t for t in threading.enumerate() if type(t) is threading.Timer]
+  assert not [t for t in waiting if not t.finished.is_set()]
   assert begin.did == [("ends", 2)]
 
 
