@@ -186,7 +186,8 @@ def _fold(
         found = pairs_lib.measure(setup, fold, tune_spec, final, tuned_on)
         pairs[trial.name].append(found)
         warning = pairs_lib.degenerate(found)
-        if warning and choices.moves_pairs(setup, trial):
+        counts = mesh_lib.is_first() and choices.moves_pairs(setup, trial)
+        if warning and counts:
           line = f"warning: {replica.run}: {warning}"
           tqdm.tqdm.write(line, file=sys.stderr)
   return {

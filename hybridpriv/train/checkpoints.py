@@ -52,16 +52,17 @@ def save(folder: pathlib.Path, step: int, state: Any) -> None:
     checkpointer.save_checkpointables(step, {_NAME: _flatten(state)})
 
 
-def restore(folder: pathlib.Path, like: Any) -> Any:
+def restore(folder: pathlib.Path, like: Any, step: int | None = None) -> Any:
   """Read the newest checkpoint into the structure of `like`, on all devices.
 
   Args:
     folder: where `save` wrote.
     like: a state of the same structure, of arrays or of their shapes.
+    step: which one it has to be, where several processes agreed on it.
 
   Raises:
-    ValueError: if there is no checkpoint, or it holds another network or
-      optimizer.
+    ValueError: if there is no checkpoint, if the newest one here is of another
+      step, or if it holds another network or optimizer.
   """
   leaves, structure = jax.tree_util.tree_flatten(like)
   names = list(_flatten(like))
@@ -70,19 +71,24 @@ def restore(folder: pathlib.Path, like: Any) -> Any:
     name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere)
     for name, x in zip(names, leaves, strict=True)
   }
-  step = latest_step(folder)
-  if step is None:
+  newest = latest_step(folder)
+  if newest is None:
     raise ValueError(f"there is no whole checkpoint in {folder}")
+  if step not in (None, newest):
+    raise ValueError(
+      f"the newest checkpoint in {folder} is of step {newest}, that of process"
+      f" 0 is of step {step}: all processes have to see the same folder"
+    )
   with _open(folder) as checkpointer:
     # Compared here: Orbax answers a wrong shape with pages, a wrong type with
     # a silent cast.
-    held = checkpointer.checkpointables_metadata(step).metadata[_NAME]
+    held = checkpointer.checkpointables_metadata(newest).metadata[_NAME]
     if found := _differences(held, abstract):
       raise ValueError(
-        f"the checkpoint {folder}/{step} does not fit this configuration"
+        f"the checkpoint {folder}/{newest} does not fit this configuration"
         f" ({found[0]}; {len(found)} such): use another --workdir"
       )
-    saved = checkpointer.load_checkpointables(step, {_NAME: abstract})[_NAME]
+    saved = checkpointer.load_checkpointables(newest, {_NAME: abstract})[_NAME]
   return jax.tree_util.tree_unflatten(structure, [saved[n] for n in names])
 
 

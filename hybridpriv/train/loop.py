@@ -133,7 +133,8 @@ def _fit_group(
   )
   start = _start(group[0])
   states = [
-    checkpoints.restore(r.folder, r.state) if start else r.state for r in group
+    checkpoints.restore(r.folder, r.state, start) if start else r.state
+    for r in group
   ]
   # The step gives its state away; what the caller passed stays the caller's.
   state = jax.tree.map(jax.numpy.copy, mesh_lib.replicate(stack(states), mesh))

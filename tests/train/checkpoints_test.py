@@ -65,6 +65,13 @@ def test_a_newer_one_that_a_kill_left_half_written_is_ignored(state, tmp_path):
   assert_equal(checkpoints.restore(tmp_path, state), shifted(state, 6))
 
 
+def test_no_other_step_is_read_than_the_processes_agreed_on(state, tmp_path):
+  checkpoints.save(tmp_path, 4, state)
+  assert_equal(checkpoints.restore(tmp_path, shifted(state, 1), 4), state)
+  with pytest.raises(ValueError, match="is of step 4, .* 0 is of step 6"):
+    checkpoints.restore(tmp_path, state, 6)
+
+
 def test_without_a_checkpoint_there_is_no_step_and_nothing_to_restore(
   state, tmp_path
 ):
