@@ -62,10 +62,13 @@ else
 studies = quick
 endif
 
-# What is compiled for one study is kept for the next, and for going on.
+# What is compiled for one study is kept for the next, and for going on: much of
+# it is small.
 .PHONY: $(addprefix study-,$(studies))
 reproduce $(addprefix study-,$(studies)): export \
   JAX_COMPILATION_CACHE_DIR ?= $(abspath $(RUNS))/compiled
+reproduce $(addprefix study-,$(studies)): export \
+  JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.02
 reproduce:
 	@test -f "$(DATA)/lfw/labels.csv" || { echo "error: there is no" \
 	  "$(DATA)/lfw/labels.csv. Name the folder that holds lfw/ and sisfall/:" \

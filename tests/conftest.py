@@ -25,7 +25,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
   compiled = tempfile.TemporaryDirectory(prefix="compiled-")
   atexit.register(compiled.cleanup)
   os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled.name
-  os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+  os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.02"
 
 import jax
 import numpy as np
