@@ -218,6 +218,14 @@ def test_a_finished_training_is_read_and_not_repeated(made, straight):
   assert lines(folder) == found
 
 
+def test_nobody_goes_on_from_another_step_than_process_0(
+  made, step, straight, monkeypatch
+):
+  monkeypatch.setattr(loop.mesh_lib, "same_everywhere", lambda step: step - 1)
+  with pytest.raises(ValueError, match="is of step 7, .* 0 is of step 6"):
+    fit(step, [replica(made, straight[2])], straight[2])
+
+
 def test_the_state_given_stays_the_callers(made, straight):
   del straight  # has given its copy away, step after step
   assert made.state.step == 0
