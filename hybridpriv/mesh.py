@@ -10,6 +10,8 @@ Several processes run the same program in step.  Each holds its own part of a
 batch; what they start from is what process 0 has.
 """
 
+import os
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -41,6 +43,28 @@ def join(
     process_id,
     initialization_timeout=timeout_s,
   )
+  _let_compute()
+
+
+def _let_compute() -> None:
+  """Keep the thread of gloo, which sends on CPUs, from interrupting others.
+
+  It asks again and again while the one that computes holds its lock.  Where it
+  wakes on the core of that one, and interrupts it, nothing moves until its turn
+  is over, 4 ms: 40 arrays of 250 kB took 160 ms instead of 10.  Linux lets it
+  wake without interrupting.
+  """
+  if not hasattr(os, "SCHED_BATCH"):
+    return
+  tasks = pathlib.Path("/proc/self/task")
+  before = set(tasks.iterdir())
+  if jax.default_backend() != "cpu":
+    return
+  name = pathlib.Path("/proc/self/comm").read_text()
+  for task in set(tasks.iterdir()) - before:
+    # Threads that compute have names of their own.
+    if (task / "comm").read_text() == name:
+      os.sched_setscheduler(int(task.name), os.SCHED_BATCH, os.sched_param(0))
 
 
 def leave() -> None:

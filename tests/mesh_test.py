@@ -1,5 +1,10 @@
 import dataclasses
 import inspect
+import os
+import pathlib
+import socket
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -91,6 +96,40 @@ def test_the_bound_of_the_wait_reaches_jax(monkeypatch):
     },
     "out",
   ]
+
+
+@pytest.mark.skipif(
+  not hasattr(os, "SCHED_BATCH"), reason="only Linux lets a thread give way"
+)
+def test_the_thread_that_sends_does_not_interrupt_those_that_compute(
+  repository, environment
+):
+  with socket.create_server(("127.0.0.1", 0)) as free:
+    place = f"127.0.0.1:{free.getsockname()[1]}"
+  program = f"""
+import os, pathlib
+from hybridpriv import mesh
+mesh.join({place!r}, 1, 0, timeout_s=60)
+for task in pathlib.Path("/proc/self/task").iterdir():
+  gives_way = os.sched_getscheduler(int(task.name)) == os.SCHED_BATCH
+  print(gives_way, (task / "comm").read_text().strip())
+mesh.leave()
+"""
+  said = subprocess.run(
+    [sys.executable, "-c", program],
+    cwd=repository,
+    env=environment,
+    check=True,
+    capture_output=True,
+    text=True,
+  ).stdout
+  found = [line.split(maxsplit=1) for line in said.splitlines()]
+  own = pathlib.Path(sys.executable).name[:15]
+  giving = [name for gives_way, name in found if gives_way == "True"]
+  assert giving and set(giving) == {own}
+  # The first one is the program's; those of the compiler bear its name.
+  assert ["False", own] in found
+  assert ["False", "tf_XLAEigen"] in found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -43,6 +43,7 @@ class Work(NamedTuple):
 WORK = (
   Work("VGG-16 of a quarter of the width", "vgg16", 64, 64, 4),
   Work("ResNet-18", "resnet18", 64, 16, 3),
+  Work("ResNet-18", "resnet18", 64, 64, 2),
 )
 
 

@@ -15,13 +15,16 @@ def _codes(num):
   return np.arange(3 * num, dtype=np.int32).reshape(num, 3)
 
 
-def _run(run, body, *, sizes=(1, 2, 4), most_waiting=100, seen=None):
+_FREE = {1: 1.0, 2: 1.0, 4: 1.0}  # larger batches cost no more
+
+
+def _run(run, body, *, seconds=_FREE, most_waiting=100, seen=None):
   """Runs `body(queue)` beside a batcher that serves."""
 
   async def whole():
     queue = batcher.Batcher(
       run,
-      sizes=sizes,
+      seconds=seconds,
       most_waiting=most_waiting,
       seen=seen or (lambda size: None),
     )
@@ -81,6 +84,29 @@ def test_what_gathers_meanwhile_is_one_padded_batch():
   assert seen == [1, 3]  # padding is not counted
   assert [g.shape for g in held.given] == [(1, 3), (4, 3)]
   np.testing.assert_array_equal(held.given[1][:3], codes[1:])
+
+
+@pytest.mark.parametrize(
+  ("seconds", "sizes"),
+  [
+    ({1: 1.0, 2: 2.0, 4: 4.0}, [2, 1]),  # dear: nothing is padded
+    ({1: 1.0, 2: 1.1, 4: 1.2}, [4]),  # cheap: all at once
+    ({1: 1.0, 2: 3.0, 4: 9.0}, [1, 1, 1]),
+  ],
+)
+def test_a_batch_has_the_size_whose_answers_cost_least(seconds, sizes):
+  codes, given = _codes(3), []
+
+  def run(codes):
+    given.append(len(codes))
+    return _double(codes)
+
+  async def body(queue):
+    return await asyncio.gather(*map(queue.ask, codes))
+
+  found = _run(run, body, seconds=seconds)
+  np.testing.assert_array_equal(found, 2.0 * codes)
+  assert given == sizes
 
 
 def test_nobody_waits_for_company():

@@ -114,7 +114,7 @@ def test_metrics_count_requests_batches_and_time(own):
 
 
 def test_a_service_is_ready_once_it_has_started(own):
-  made = server.app(own, server.Cloud(served.logits, (1,)))
+  made = server.app(own, server.Cloud(served.logits, {1: 1.0}))
   with served.served(made, lifespan="off") as port:
     assert served.ask(port, "GET", "/healthz")[0] == 200
     assert served.ask(port, "GET", "/readyz")[0] == 503
@@ -140,7 +140,7 @@ async def _status(app, path):
 
 def test_a_service_that_stops_is_no_longer_ready(own):
   async def body():
-    made = server.app(own, server.Cloud(served.logits, (1,)))
+    made = server.app(own, server.Cloud(served.logits, {1: 1.0}))
     found = [await _status(made, "/readyz")]
     async with made.router.lifespan_context(made):
       found.append(await _status(made, "/readyz"))

@@ -84,7 +84,8 @@ def served(app, **options):
 
 @contextlib.contextmanager
 def service(own, run=logits, sizes=(1, 2, 4, 8), **options):
-  app = server.app(own, server.Cloud(run, sizes), **options)
+  cloud = server.Cloud(run, dict.fromkeys(sizes, 1.0))
+  app = server.app(own, cloud, **options)
   with served(app) as port:
     yield port
 
