@@ -67,6 +67,7 @@ def environment() -> dict[str, str]:
     "XLA_FLAGS": os.environ["XLA_FLAGS"]
     + " --xla_backend_optimization_level=0",
     "PYTHONWARNINGS": "error::RuntimeWarning",
+    "GLIBC_TUNABLES": "",  # as given: no second start for large pages
   }
 
 
