@@ -105,7 +105,11 @@ def _bundle(
     },
     "utility": {"validation": 0.0},
     "guarantee": {"assumes": ""},
-    "budget": {"cost": (_RADIUS / _SIGMA) ** 2, "max_queries": 1, "table": []},
+    "budget": {
+      "cost": (_RADIUS / _SIGMA) ** 2,
+      "max_queries": 1,
+      "table": [{}],
+    },
   }
   return bundle.write(out, files, values)
 

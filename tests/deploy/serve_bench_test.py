@@ -97,6 +97,16 @@ def test_stubborn_clients_ask_again_where_a_connection_is_cut(tmp_path):
   assert 1 <= found["again"] <= 5 and not found["refused"]
 
 
+def test_what_it_serves_is_a_bundle_that_a_service_takes(tmp_path):
+  from benches import serve
+
+  what, network, shape = serve.MODELS[0]
+  cut = what.split()[-1]
+  own = serve._bundle(tmp_path / "bundle", network, shape, cut)
+  found = served.server.load(own, max_batch=2).run(np.zeros((2, 8), np.int8))
+  assert found.shape == (2, network.num_classes)
+
+
 @pytest.mark.slow
 def test_a_service_is_as_fast_as_its_stack_allows_and_loses_nothing():
   from benches import serve
