@@ -10,6 +10,7 @@ Several processes run the same program in step.  Each holds its own part of a
 batch; what they start from is what process 0 has.
 """
 
+import contextlib
 import os
 import pathlib
 from collections.abc import Callable
@@ -62,9 +63,11 @@ def _let_compute() -> None:
     return
   name = pathlib.Path("/proc/self/comm").read_text()
   for task in set(tasks.iterdir()) - before:
-    # Threads that compute have names of their own.
-    if (task / "comm").read_text() == name:
-      os.sched_setscheduler(int(task.name), os.SCHED_BATCH, os.sched_param(0))
+    # One may have ended since, and a container may forbid it.
+    with contextlib.suppress(OSError):
+      # Threads that compute have names of their own.
+      if (task / "comm").read_text() == name:
+        os.sched_setscheduler(int(task.name), os.SCHED_BATCH, os.sched_param(0))
 
 
 def leave() -> None:

@@ -28,7 +28,7 @@ from hybridpriv.deploy import access, batcher, export, pages, wire
 from hybridpriv.deploy.client import manifest
 
 _BODY_S = 10.0  # for a body to arrive
-_TRIALS = 5  # of a batch of each size, of which the fastest counts
+_TRIALS = 3  # of a batch of each size, of which the fastest counts
 _RETRY_S = 1  # after which a full service may be asked again
 _STATUS = {"bundle": 409, "version": 426}  # of refused frames; others 400
 # Made once: json.dumps with these makes one for each answer.
