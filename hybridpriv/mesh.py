@@ -52,8 +52,8 @@ def _let_compute() -> None:
 
   It asks again and again while the one that computes holds its lock.  Where it
   wakes on the core of that one, and interrupts it, nothing moves until its turn
-  is over, 4 ms: 40 arrays of 250 kB took 160 ms instead of 10.  Linux lets it
-  wake without interrupting.
+  is over, for every array that is sent.  Linux lets it wake without
+  interrupting.
   """
   if not hasattr(os, "SCHED_BATCH"):
     return

@@ -9,7 +9,7 @@ import numpy as np
 
 Run = Callable[[np.ndarray], Sequence[Any]]  # codes [b, k] -> b answers
 
-_TURN_S = 5e-4  # of a batch: to the function's thread and back
+_TURN_S = 5e-4  # assumed, of a batch: to the function's thread and back
 
 
 class Full(RuntimeError):
