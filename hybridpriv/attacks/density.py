@@ -70,10 +70,10 @@ def kde() -> attack_lib.Attack:
     )
     member = jax.nn.one_hot(label, auxiliary.num_classes) * used[:, None]
     count = jnp.sum(member, axis=0)
-    member = member / jnp.maximum(count, 1.0)[None]
-    means = likelihood.product(member.T, codes)
+    share = member / jnp.maximum(count, 1.0)[None]
+    means = likelihood.product(share.T, codes)
     own = jnp.where(used[:, None], codes - means[label], 0.0)
-    roots = _inverse_roots(own, label, member, count)
+    roots = _inverse_roots(own, label, share, count)
     # Every code in units of its own class's kernel, from its class's mean.
     whitened = _whiten(roots, own, label)
     directions = likelihood.product(whitened[:, None], roots[label])[:, 0]
@@ -88,7 +88,7 @@ def kde() -> attack_lib.Attack:
       "directions": directions,
       "norms": jnp.sum(whitened**2, axis=1) / 2
       + jnp.sum(directions * means[label], axis=1),
-      "weights": member,
+      "member": member,
       "constant": logdet - jnp.sum(jnp.log(std)) - size / 2 * np.log(2 * np.pi),
     }
 
@@ -104,7 +104,7 @@ def kde() -> attack_lib.Attack:
     cross = likelihood.product(attacker["directions"], codes.T)
     exponent = cross - attacker["norms"][:, None]
     exponent = exponent - norms[attacker["label"]] / 2  # -|z - x|^2 / 2
-    density = likelihood.log_mixture(exponent, attacker["weights"])
+    density = likelihood.log_mixture(exponent, attacker["member"])
     return density + attacker["constant"][None]
 
   return attack_lib.Attack(
@@ -117,14 +117,14 @@ def kde() -> attack_lib.Attack:
 
 
 def _inverse_roots(
-  own: jax.Array, label: jax.Array, member: jax.Array, count: jax.Array
+  own: jax.Array, label: jax.Array, weights: jax.Array, count: jax.Array
 ) -> jax.Array:
   """Compute lower triangular $R_c$ with $R_c^T R_c$ = (kernel covariance)^-1.
 
   Args:
     own: codes from their class's mean [m, d], 0 where they do not count.
     label: their classes [m].
-    member: 1 / n_c where a code is in the class [m, n].
+    weights: 1 / n_c where a code is in the class [m, n].
     count: n_c [n].
 
   Returns:
@@ -135,13 +135,13 @@ def _inverse_roots(
   unbiased = (count / jnp.maximum(free, 1.0))[:, None, None]
   share = jnp.where(count <= size, _SHARE, 0.0)[:, None, None]
   average = free / jnp.maximum(jnp.sum(free), 1.0)
-  covariance = unbiased * _second_moments(own, member)
+  covariance = unbiased * _second_moments(own, weights)
   within = jnp.sum(covariance * average[:, None, None], axis=0)[None]
   covariance = covariance + share * within
   variances = jnp.diagonal(covariance, axis1=1, axis2=2)
   first = _inverse_root(covariance, _RIDGE * variances + _SILENT)
   # As in Cholesky QR done twice: what is left is near the identity.
-  covariance = unbiased * _second_moments(_whiten(first, own, label), member)
+  covariance = unbiased * _second_moments(_whiten(first, own, label), weights)
   shared = likelihood.product(first, within)
   shared = likelihood.product(shared, first.swapaxes(1, 2))
   covariance = covariance + share * shared
@@ -151,11 +151,11 @@ def _inverse_roots(
   return likelihood.product(second, first) * scott[:, None, None]
 
 
-def _second_moments(own: jax.Array, member: jax.Array) -> jax.Array:
+def _second_moments(own: jax.Array, weights: jax.Array) -> jax.Array:
   """Average x x^T over the codes of every class, [n, d, d]."""
   size = own.shape[1]
   outer = (own[:, :, None] * own[:, None, :]).reshape(-1, size * size)
-  return likelihood.product(member.T, outer).reshape(-1, size, size)
+  return likelihood.product(weights.T, outer).reshape(-1, size, size)
 
 
 def _inverse_root(covariance: jax.Array, ridge: jax.Array) -> jax.Array:

@@ -61,13 +61,14 @@ def bayes(
     else:
       root = law
     one_hot = jax.nn.one_hot(auxiliary.label[index], auxiliary.num_classes)
+    member = one_hot * (weights > 0)[:, None]
     return {
       "codes": _whiten(own, root),
       "mean": mean,
       "low": low,
       "high": high,
       "root": root,
-      "weights": one_hot * weights[:, None],
+      "member": member,
     }
 
   def score(attacker: Any, codes: jax.Array) -> jax.Array:
@@ -77,7 +78,7 @@ def bayes(
     cross = product(own, codes.T)
     norms = jnp.sum(own**2, axis=1)[:, None] + jnp.sum(codes**2, axis=1)[None]
     exponent = cross - norms / 2  # -|u - z|^2 / 2, [m, b]
-    return log_mixture(exponent, attacker["weights"])
+    return log_mixture(exponent, attacker["member"])
 
   grid = tuple({"bandwidth": b} for b in bandwidth)
   return attack_lib.Attack(
@@ -93,26 +94,31 @@ def bayes(
   )
 
 
-def log_mixture(exponent: jax.Array, weights: jax.Array) -> jax.Array:
-  """Compute log sum_i w_ic exp(e_i) for every class c, however small.
+def log_mixture(exponent: jax.Array, member: jax.Array) -> jax.Array:
+  """Compute log mean_{i in c} exp(e_i) for every class c, however small.
+
+  Where all samples say the same, classes tie to the last bit, however many
+  samples each has: what knows nothing must not answer by rounding.
 
   Args:
     exponent: of every sample's kernel at every code [m, b].
-    weights: of the samples in each class [m, n], 0 for those of others.
+    member: 1 where a sample is of a class, else 0 [m, n].
 
   Returns:
     [b, n]; -inf for a class without samples.
   """
 
-  def nearest(weight: jax.Array) -> jax.Array:
-    return jnp.max(jnp.where(weight[:, None] > 0, exponent, _LOWEST), axis=0)
+  def nearest(own: jax.Array) -> jax.Array:
+    return jnp.max(jnp.where(own[:, None] > 0, exponent, _LOWEST), axis=0)
 
   # One exponential of each pair, and one class at a time: [m, b] is enough
   # memory, [m, b, n] may not be.
-  highest = jax.lax.map(nearest, weights.T)
-  of_own = product((weights > 0).astype(jnp.float32), highest)
-  total = product(weights.T, jnp.exp(jnp.minimum(exponent - of_own, 0.0)))
-  return (jnp.log(total) + highest).T
+  highest = jax.lax.map(nearest, member.T)
+  of_own = product(member, highest)
+  total = product(member.T, jnp.exp(jnp.minimum(exponent - of_own, 0.0)))
+  # A sum of ones is exact in any order, one of equal weights is not.
+  mean = total / jnp.maximum(jnp.sum(member, axis=0), 1.0)[:, None]
+  return (jnp.log(mean) + highest).T
 
 
 def product(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -95,6 +95,33 @@ def test_scores_are_the_posterior_under_the_law_of_the_noise(key, law):
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_codes_of_noise_alone_leave_all_classes_tied(key, seed):
+  # By rounding it would answer one class for all, and no other.
+  rng = np.random.default_rng(seed)
+  label = (rng.random(1400) < 0.35 + 0.1 * seed).astype("i4")
+  stage, state = ISOTROPIC
+  victim = attack_lib.Victim(
+    jnp.zeros((1, 1400, 8)),
+    (state,),
+    jnp.int32(0),
+    jnp.arange(1400),
+    privatizer.chain(stage),
+  )
+  auxiliary = attack_lib.Auxiliary(
+    jnp.asarray(label), jnp.ones(1399), jnp.ones(1), 2
+  )
+  attack = likelihood.bayes()
+
+  @jax.jit
+  def run(codes):
+    attacker = attack.fit(key, victim, auxiliary, {"bandwidth": 0.05})
+    return attack.score(attacker, codes)
+
+  scores = run(jnp.asarray(0.7 * rng.normal(size=(1000, 8)), jnp.float32))
+  np.testing.assert_array_equal(scores[:, 0], scores[:, 1])
+
+
 @pytest.mark.parametrize(
   "stages, expected",
   [
