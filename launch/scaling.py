@@ -123,7 +123,8 @@ def predictions(measured: Series, serve: Sequence[Mapping[str, Any]]) -> str:
   }
   for row in serve:
     if row["what"].endswith(": a code") and "one at a time" in row["against"]:
-      busy = row["ours"] * _USERS
+      # A code a day each comes alone: nothing to make up a batch with.
+      busy = row["reference"] * _USERS
       name = row["what"].split(",")[0]
       pairs[f"two cores busy with them, {name}"] = (
         f"{busy / 60:.0f} min a day ({100 * busy / _DAY_S:.1f} %)"

@@ -7,6 +7,7 @@ It answers frames (POST /v1/infer); /v1/manifest, /healthz, /readyz and /metrics
 say what and how it is. SIGTERM lets requests finish. Needs the extra `deploy`.
 """
 
+import contextlib
 import gc
 import pathlib
 import ssl
@@ -71,9 +72,7 @@ def main(_: list[str]) -> None:
   )
   own = manifest.read(pathlib.Path(BUNDLE.value))
   cloud = server.load(own, max_batch=MAX_BATCH.value)
-  limits = server.Limits(
-    MAX_BATCH.value, MAX_WAITING.value, RATE.value, BURST.value
-  )
+  limits = server.Limits(MAX_WAITING.value, RATE.value, BURST.value)
   scheme = "https" if TLS_CERT.value else "http"
   # Looking for garbage in all that JAX loaded, and waiting for the thread of
   # the other batch, was seen to make requests a third slower.
@@ -108,7 +107,9 @@ def _open_many() -> None:
   except ModuleNotFoundError:  # on Windows there is no such limit
     return
   _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-  resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+  # Some systems name a limit that they do not grant; what there is then stays.
+  with contextlib.suppress(ValueError, OSError):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 if __name__ == "__main__":

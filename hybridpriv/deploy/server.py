@@ -40,13 +40,11 @@ class Limits(NamedTuple):
   """How much a service takes on.
 
   Attributes:
-    max_batch: codes answered at once.
     max_waiting: codes that may wait; more are sent away.
     rate: requests a second of one asker; 0 for any.
     burst: requests of one asker at once.
   """
 
-  max_batch: int = 64
   max_waiting: int = 256
   rate: float = 0.0
   burst: int = 20

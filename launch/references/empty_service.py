@@ -13,11 +13,14 @@ from hybridpriv.deploy import prompt
 _app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
 
-@_app.post("/v1/infer")
-async def infer(request: fastapi.Request) -> fastapi.responses.JSONResponse:
+async def infer(request: fastapi.Request) -> fastapi.Response:
   """Read a body and answer nothing."""
   await request.body()
-  return fastapi.responses.JSONResponse({"answers": {}})
+  return fastapi.Response(b'{"answers":{}}', media_type="application/json")
+
+
+# As the service does it: without FastAPI's named arguments, which take time.
+_app.add_route("/v1/infer", infer, methods=["POST"])
 
 
 @_app.get("/readyz")
