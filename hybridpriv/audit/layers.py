@@ -56,7 +56,8 @@ def section(
       f"First utility ({desired}; higher is better), then what the strongest "
       "adversary reaches (the worst on the attacker's validation; lower is "
       "better). Noisy embeddings stand at the operating point chosen on "
-      "validation. Upright lines are 95 % intervals; dotted: chance; dashed: "
+      "validation. Upright lines are 95 % intervals, over people alone "
+      "where the transfer adversary is the worst; dotted: chance; dashed: "
       "the floor, what an attacker reaches that sees only what the service "
       "must learn.",
     ),
