@@ -71,8 +71,8 @@ def test_attacked_samples_and_padding_do_not_reach_the_attacker(attacked):
   # these and has other labels.
   name, *_, attackers = attacked
   a, b = attackers["clusters"], attackers["moved"]
-  if name == "bayes":  # it lists the padding, with weight 0
-    counts = np.any(a["weights"] > 0, axis=1)
+  if name == "bayes":  # it lists the padding, of no class
+    counts = np.any(a["member"] > 0, axis=1)
     assert counts.sum() == 300
     for one in (a, b):
       one["codes"], one["weights"] = (
