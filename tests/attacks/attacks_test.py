@@ -75,9 +75,9 @@ def test_attacked_samples_and_padding_do_not_reach_the_attacker(attacked):
     counts = np.any(a["member"] > 0, axis=1)
     assert counts.sum() == 300
     for one in (a, b):
-      one["codes"], one["weights"] = (
+      one["codes"], one["member"] = (
         one["codes"][counts],
-        one["weights"][counts],
+        one["member"][counts],
       )
   jax.tree.map(np.testing.assert_array_equal, a, b)
 
