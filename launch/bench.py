@@ -39,8 +39,12 @@ def main(given: list[str]) -> None:
   os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
   import measure  # after the flags: JAX takes seconds to load
 
+  from hybridpriv.study import workdir
+
+  environment = workdir.environment()  # of the code that runs, not of a later
   bench = importlib.import_module(f"benches.{given[0]}")
-  found = measure.report(given[0], QUICK.value, bench.run(QUICK.value))
+  rows = bench.run(QUICK.value)
+  found = measure.report(given[0], QUICK.value, rows, environment)
   print(measure.lines(found))
   if out:
     out.write_text(json.dumps(found, indent=1) + "\n")

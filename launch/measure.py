@@ -12,8 +12,6 @@ import jax
 import numpy as np
 import tqdm
 
-from hybridpriv.study import workdir
-
 SCHEMA = "hybridpriv.bench/1"
 
 
@@ -195,17 +193,19 @@ def _rounded(value: Any) -> float:
   return value if value.is_integer() else float(f"{value:.4g}")
 
 
-def report(bench: str, quick: bool, rows: Sequence[Row]) -> dict[str, Any]:
+def report(
+  bench: str, quick: bool, rows: Sequence[Row], environment: Mapping[str, Any]
+) -> dict[str, Any]:
   """Say what was measured, and where: the file's content.
 
   Args:
     bench: name of the command.
     quick: whether it was a short run.
     rows: what was found.
+    environment: as `study.workdir.environment` described it beforehand.
   """
-  found = workdir.environment()
-  machine = {"processor_model": _processor(), **found["machine"]}
-  versions = dict(found["versions"])
+  machine = {"processor_model": _processor(), **environment["machine"]}
+  versions = dict(environment["versions"])
   try:
     versions["torch"] = importlib.metadata.version("torch")
   except importlib.metadata.PackageNotFoundError:
@@ -217,8 +217,8 @@ def report(bench: str, quick: bool, rows: Sequence[Row]) -> dict[str, Any]:
     "rows": [row._asdict() for row in rows],
     "machine": machine,
     "versions": versions,
-    "revision": found["revision"],
-    "date": found["date"],
+    "revision": environment["revision"],
+    "date": environment["date"],
   }
 
 

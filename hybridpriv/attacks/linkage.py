@@ -19,6 +19,7 @@ from hybridpriv.attacks.likelihood import product
 
 _LARGEST = 256  # values of a code whose covariances are formed
 FALSE_ALARMS = 0.01
+_FIRST, _LAST = -(2**31), 2**31 - 1  # of int32
 
 
 def cosine() -> attack_lib.Attack:
@@ -264,22 +265,58 @@ def judge(
   other = (label[:, None] != label[None]) & (pair > 0)
   num_same = jnp.maximum(jnp.sum(same, axis=1), 1)
   num_other = jnp.maximum(jnp.sum(other, axis=1), 1)
-
-  def area(
-    score: jax.Array, same: jax.Array, other: jax.Array, num: jax.Array
-  ) -> jax.Array:
-    below = jnp.sort(jnp.where(other, score, jnp.inf))
-    left = jnp.searchsorted(below, score, side="left")
-    right = jnp.searchsorted(below, score, side="right")
-    return jnp.sum(same * (left + right)) / (2 * num)
-
-  areas = jax.vmap(area)(scores, same, other, num_other) / num_same
-  false = jnp.sort(jnp.where(other, scores, -jnp.inf).ravel())[::-1]
+  areas = _num_below(scores, same, other) / num_same / num_other
   # The largest number of false alarms that is allowed passes strictly.
   allowed = jnp.floor(FALSE_ALARMS * jnp.sum(other)).astype(jnp.int32)
-  threshold = false[allowed]
-  found = jnp.sum(same & (scores > threshold), axis=1) / num_same
+  order = _ordered(scores)
+  threshold = _highest_but(jnp.where(other, order, _FIRST), allowed)
+  found = jnp.sum(same & (order > threshold), axis=1) / num_same
   return areas, found
+
+
+def _num_below(
+  scores: jax.Array, same: jax.Array, other: jax.Array
+) -> jax.Array:
+  """Count, row by row, others below each of the same, ties half: [n].
+
+  One sort of a row with what each score is; to search for every score in the
+  sorted others takes three times as long.
+  """
+  scores, kind = jax.lax.sort((scores, other + 2 * same), num_keys=1)
+  is_other = kind == 1
+  upto = jnp.cumsum(is_other, axis=1)
+  differ = scores[:, 1:] != scores[:, :-1]
+  starts = jnp.pad(differ, ((0, 0), (1, 0)), constant_values=True)
+  ends = jnp.pad(differ, ((0, 0), (0, 1)), constant_values=True)
+  below = jax.lax.cummax(jnp.where(starts, upto - is_other, 0), axis=1)
+  most = jnp.where(ends, upto, scores.shape[1])
+  not_above = jax.lax.cummin(most, axis=1, reverse=True)
+  return jnp.sum(jnp.where(kind == 2, below + not_above, 0), axis=1) / 2
+
+
+def _ordered(scores: jax.Array) -> jax.Array:
+  """Give whole numbers in the order of scores in float32."""
+  scores = jnp.where(scores == 0, 0.0, scores).astype(jnp.float32)  # -0 is 0
+  bits = jax.lax.bitcast_convert_type(scores, jnp.int32)
+  return jnp.where(bits < 0, bits ^ _LAST, bits)
+
+
+def _highest_but(values: jax.Array, number: jax.Array) -> jax.Array:
+  """Give the highest of int32 values when `number` higher ones are left out.
+
+  By halving what it can be, 32 times: a tenth of the time of a sort.
+  """
+
+  def halve(
+    _: int, between: tuple[jax.Array, jax.Array]
+  ) -> tuple[jax.Array, jax.Array]:
+    low, high = between
+    middle = (low | high) - ((low ^ high) >> 1)  # rounded up, no overflow
+    reached = jnp.sum(values >= middle) > number
+    return jnp.where(reached, middle, low), jnp.where(reached, high, middle - 1)
+
+  first, last = jnp.int32(_FIRST), jnp.int32(_LAST)
+  return jax.lax.fori_loop(0, 32, halve, (first, last))[0]
 
 
 def _mates(

@@ -49,9 +49,12 @@ WORK = (
 
 def run(quick: bool) -> list[measure.Row]:
   """Measure all networks, or with `quick` the small one for few rounds."""
-  cores = sorted(os.sched_getaffinity(0))[:2]
-  if len(cores) < 2:
+  why, cores = "", []
+  if not hasattr(os, "sched_setaffinity"):
+    why = "this system holds no process to a core"
+  elif len(cores := sorted(os.sched_getaffinity(0))[:2]) < 2:
     why = "two cores are needed"
+  if why:
     return [measure.skipped(work.what, "one process", why) for work in WORK]
   return [
     row

@@ -34,7 +34,8 @@ class Size(NamedTuple):
     galleries: their lengths.
     features: whole features that are ranked by person.
     values: numbers of a feature.
-    rounds: how often everything is timed.
+    rounds: how often everything is timed, but for the largest.
+    largest: codes, each ranked among all, once.
   """
 
   full: int = 100_000
@@ -43,10 +44,13 @@ class Size(NamedTuple):
   features: int = 1500
   values: int = 4096
   rounds: int = 5
+  largest: int = 10**6
 
 
 FULL = Size()
-QUICK = Size(full=20_000, galleries=(10**4, 10**5), features=500, rounds=3)
+QUICK = Size(
+  20_000, 4096, (10**4, 10**5), features=500, rounds=3, largest=60_000
+)
 
 
 def run(quick: bool) -> list[measure.Row]:
@@ -64,16 +68,27 @@ def run(quick: bool) -> list[measure.Row]:
       rows += _speed(folder, size.observed, gallery, size.rounds)
     smallest = in_fresh_process(folder, _SMALLEST, _SMALLEST)
     cases = [(size.observed, n) for n in size.galleries]
-    for observed, gallery in [*cases, (size.full, size.full)]:
-      found = in_fresh_process(folder, observed, gallery)
-      rows.append(
-        measure.row(
-          f"{_name(observed, gallery)}: memory that a process grows by",
-          f"a gallery of {_SMALLEST:,}",
-          "MiB",
-          np.array([[found["bytes"], smallest["bytes"]]]) / 2**20,
-        )
-      )
+    cases += [(n, n) for n in (size.full, size.largest)]
+    found = {case: in_fresh_process(folder, *case) for case in cases}
+  rows += [
+    measure.row(
+      f"{_name(*case)}: memory that a process grows by",
+      f"a gallery of {_SMALLEST:,}",
+      "MiB",
+      np.array([[of["bytes"], smallest["bytes"]]]) / 2**20,
+    )
+    for case, of in found.items()
+  ]
+  whole, largest = (found[n, n]["s"] for n in (size.full, size.largest))
+  times = (size.largest / size.full) ** 2
+  rows.append(
+    measure.row(
+      f"ranks of {_name(size.largest, size.largest)}: a fresh process",
+      f"{size.full:,} among {size.full:,} in one, {times:g} times",
+      "s",
+      np.array([[largest, times * whole]]),
+    )
+  )
   return rows + _by_person(size)
 
 

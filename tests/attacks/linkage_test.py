@@ -93,6 +93,7 @@ def test_areas_and_links_found_are_those_of_all_pairs():
   label = np.repeat(np.arange(20), 6)
   # Few values, so that there are ties.
   scores = np.round(2 * rng.normal(size=(120, 120)) + (label[:, None] == label))
+  assert np.any(np.signbit(scores) & (scores == 0))  # ties with what is +0
   # Padding, of people who are there, is nobody.
   wide = np.pad(scores, (0, 5), constant_values=99)
   areas, links = linkage.judge(

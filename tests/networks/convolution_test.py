@@ -81,9 +81,55 @@ IMAGES = (convolution.FEW, 16, 16, CHANNELS)
 KERNELS = (3, 3, CHANNELS, CHANNELS)
 
 
-@pytest.mark.skipif(
+ON_CPU = pytest.mark.skipif(
   jax.default_backend() != "cpu", reason="other devices have their own"
 )
+
+
+@ON_CPU
+@pytest.mark.parametrize(
+  ("chosen", "sides", "size", "strides", "padding"),
+  [
+    ("slide", (11, 23), (3, 3), (1, 1), ((1, 1), (1, 1))),
+    ("patches", (5, 3), (3, 3), (1, 2), ((0, 2), (1, 0))),
+    ("patches", (4, 6), (3, 3), (2, 1), ((1, 1), (0, 0))),
+    ("one_spot", (2, 4), (3, 2), (3, 4), ((0, 2), (1, 0))),
+    ("one_spot", (1, 2), (3, 3), (1, 2), ((1, 1), (0, 1))),
+  ],
+)
+def test_whatever_is_chosen_gives_the_compiler_s_values(
+  chosen, sides, size, strides, padding, monkeypatch
+):
+  rng = np.random.default_rng(0)
+  images = rng.normal(size=(64, *sides, CHANNELS)).astype("f4")
+  kernels = rng.normal(size=(*size, CHANNELS, CHANNELS)).astype("f4")
+  where = convolution.winograd if chosen == "slide" else convolution
+  plain, asked = getattr(where, chosen), []
+
+  def counted(*args, **kwargs):
+    asked.append(chosen)
+    return plain(*args, **kwargs)
+
+  monkeypatch.setattr(where, chosen, counted)
+  found, expected = (
+    convolve(
+      jnp.asarray(images),
+      jnp.asarray(kernels),
+      strides,
+      padding,
+      dimension_numbers=NUMBERS,
+    )
+    for convolve in (
+      convolution.conv_general_dilated,
+      jax.lax.conv_general_dilated,
+    )
+  )
+  assert asked == [chosen] and found.shape == expected.shape
+  largest = np.abs(expected).max()
+  np.testing.assert_allclose(found, expected, atol=1e-5 * largest)
+
+
+@ON_CPU
 @pytest.mark.parametrize(
   ("images", "kwargs"),
   [
