@@ -6,7 +6,7 @@ and identity private, on Labeled Faces in the Wild.
 Command: python launch/run.py --config=configs/lfw_gender.py:small
   --config.data.path=<folder> --workdir=runs/lfw
 
-Measured, `small`: 31 minutes on two CPU cores that other work shared, 3.2 GiB
+Measured, `small`: 37 minutes on two CPU cores that other work shared, 3.2 GiB
 at most; one train seed, five attackers; intervals are 95 % over people and
 attackers.  Balanced, on people never seen, in percent:
 

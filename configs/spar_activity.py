@@ -5,7 +5,7 @@ data that a package ships; everybody is audited once, in two folds.
 
 Command: make demo
 
-Measured: four and a half minutes on two CPU cores, installed; three train
+Measured: 4.2 minutes on two CPU cores, installed; three train
 seeds, five attackers; intervals are 95 % over people and seeds.  Balanced, on
 people never seen, in percent:
 

@@ -7,7 +7,7 @@ counterparts of conv5_1, conv5_2 and conv5_3?
 Command: python launch/sweep.py --config=configs/ablations/layers_lfw.py:small
   --config.data.path=<folder> --workdir=runs/layers
 
-Measured, `small`: 48, 44 and 27 minutes for the cuts on two CPU cores that
+Measured, `small`: 35, 44 and 27 minutes for the cuts on two CPU cores that
 other work shared during the first two; three train seeds, five attackers.
 Identity (62 people, chance 1.6), the worst attack, balanced, in percent, behind
 blocks 11, 12 and 13:
