@@ -25,7 +25,13 @@ _TORCH = {
   "mean": ".running_mean",
   "var": ".running_var",
 }
-_KERAS = {"kernel": "/kernel", "bias": "/bias"}
+_KERAS = {
+  "kernel": "/kernel",
+  "bias": "/bias",
+  "scale": "/gamma",
+  "mean": "/moving_mean",
+  "var": "/moving_variance",
+}
 
 
 def resnet29_dlib(path: str = "") -> dict[str, Any]:
@@ -137,14 +143,20 @@ def resnet(
   channels: str = "rgb",
   head: str = "keep",
 ) -> tuple[dict[str, Any], published.Report]:
-  """Read published weights of a residual network, under torchvision's names.
+  """Read published weights of a residual network.
 
-  `resnet.resnet18` and `resnet50` compute what torchvision's of that name do,
-  as does `ResNet` with the blocks (3, 4, 6, 3) for its resnet34, and with
-  (3, 4, 23, 3) and bottlenecks for its resnet101. Not offered are the ResNets
-  of Keras and of the paper: they halve the image in another convolution, and
-  Keras's have biases. A file of that kind under torchvision's names has the
-  same shapes: it is not recognized, and computes something else.
+  Names may be torchvision's (`layer1.0.conv1.weight`): `resnet.resnet18` and
+  `resnet50` compute what its networks of that name do, as does `ResNet` with
+  the blocks (3, 4, 6, 3) for its resnet34, and with (3, 4, 23, 3) and
+  bottlenecks for its resnet101.
+
+  With `halves_first=True` they may be those of `keras.applications`
+  (`conv2_block1_1_conv/kernel`), ResNet50, ResNet101 and ResNet152 of the first
+  version; biases of its convolutions go into the means.  Their epsilon is
+  larger than ours by 1e-8, less than float32 tells apart in most variances.
+  Which convolution halves the image is not in a file: one of the paper's kind
+  under torchvision's names has the same shapes as the other, is not recognized,
+  and computes something else where `halves_first` is wrong.
 
   Args:
     network: the network to read for, of the width and with the classes of the
@@ -165,27 +177,46 @@ def resnet(
   """
   like, _ = _shapes(network, input_shape, "avgpool")
   layers = {("fc", "dense"): "fc"}
+  keras, shifts = {("fc", "dense"): "predictions"}, {}
   for stage, modules in like["params"].items():
+    if stage == "fc":
+      continue
     group, _, block = stage.removeprefix("block").partition("_")
     prefix = f"layer{group}.{int(block) - 1}." if block else ""
     for module in modules:
+      is_norm = "norm" in module
       if stage == "stem":
-        layers[stage, module] = {"conv": "conv1", "norm": "bn1"}[module]
+        layers[stage, module] = "bn1" if is_norm else "conv1"
+        own = "conv1"
       elif module.startswith("shortcut"):
-        number = int(module == "shortcut_norm")
-        layers[stage, module] = f"{prefix}downsample.{number}"
-      elif block:
+        layers[stage, module] = f"{prefix}downsample.{int(is_norm)}"
+        own = f"conv{int(group) + 1}_block{block}_0"
+      else:
         layers[stage, module] = prefix + module.replace("norm", "bn")
-  naming = published.Naming(layers, _TORCH, "OIHW", {}, {})
-  return published.load(
-    path,
-    like,
-    [naming],
-    channels=channels,
-    head=head,
-    first="stem",
-    last="fc",
-  )
+        own = f"conv{int(group) + 1}_block{block}_{module[-1]}"
+      keras[stage, module] = f"{own}_bn" if is_norm else f"{own}_conv"
+      if is_norm:
+        shifts[stage, module] = f"{own}_conv/bias"
+  namings = [published.Naming(layers, _TORCH, "OIHW", {}, {})]
+  if network.halves_first:
+    namings.append(published.Naming(keras, _KERAS, "HWIO", {}, shifts))
+  try:
+    return published.load(
+      path,
+      like,
+      namings,
+      channels=channels,
+      head=head,
+      first="stem",
+      last="fc",
+    )
+  except ValueError as error:
+    if "conv1_bn/" in str(error) and not network.halves_first:
+      raise ValueError(
+        f"{error}. Residual networks of Keras are read into one that is built"
+        " with halves_first=True"
+      ) from error
+    raise
 
 
 def _shapes(

@@ -23,9 +23,12 @@ _SHOWN = 4  # names of a kind that a report prints; its fields hold all
 # block1_conv1/kernel, also repeated, below a prefix, with old or new endings.
 _KERAS_NAME = re.compile(
   r"(?:.*/)?(?P<layer>(?!vars/)\w+)/(?:vars/|(?P=layer)/)?(?:(?P=layer)_)?"
-  r"(?P<leaf>kernel|bias|W|b|0|1)(?:_\d+)?(?::\d+)?"
+  r"(?P<leaf>kernel|bias|gamma|beta|moving_mean|moving_variance|W|b|[0-3])"
+  r"(?:_\d+)?(?::\d+)?"
 )
 _KERAS_LEAF = {"W": "kernel", "b": "bias", "0": "kernel", "1": "bias"}
+_KERAS_LEAF["beta"] = "bias"  # of a normalization
+_KERAS_NORM = ("gamma", "bias", "moving_mean", "moving_variance")
 
 # Of an archive: RuntimeError if it is encrypted or packed in a rare way.
 _BROKEN = (
@@ -303,6 +306,8 @@ def _by_tidy_name(names: Iterable[str]) -> dict[str, str]:
   for name in sorted(names):
     if parts := _KERAS_NAME.fullmatch(name):
       leaf = parts["leaf"]
+      if leaf.isdigit() and parts["layer"].endswith("_bn"):
+        leaf = _KERAS_NORM[int(leaf)]
       tidy = f"{parts['layer']}/{_KERAS_LEAF.get(leaf, leaf)}"
     else:
       tidy = name.removeprefix("module.")  # of a model trained in parallel

@@ -16,11 +16,14 @@ class ResNet(staged.Staged):
   Attributes:
     blocks: number of blocks in each of the four groups.
     is_bottleneck: blocks of 1 x 1, 3 x 3, 1 x 1 instead of two 3 x 3.
+    halves_first: such a block halves its image in the first 1 x 1, not in the
+      3 x 3.
     width: factor on the channels.
   """
 
   blocks: tuple[int, ...] = (2, 2, 2, 2)
   is_bottleneck: bool = False
+  halves_first: bool = False
   width: float = 1.0
 
   def stage_names(self) -> tuple[str, ...]:
@@ -45,7 +48,8 @@ class ResNet(staged.Staged):
     stride = 2 if group > 1 and block == 1 else 1
     channels = self._scaled(group - 1)
     if self.is_bottleneck:
-      return _bottleneck(x, channels, stride, train, self.dtype)
+      strides = (stride, 1) if self.halves_first else (1, stride)
+      return _bottleneck(x, channels, strides, train, self.dtype)
     return _basic(x, channels, stride, train, self.dtype)
 
   @nn.nowrap
@@ -73,16 +77,20 @@ def resnet18(
 
 
 def resnet50(
-  *, num_classes: int, width: float = 1.0, dtype: str = "float32"
+  *,
+  num_classes: int,
+  width: float = 1.0,
+  halves_first: bool = False,
+  dtype: str = "float32",
 ) -> ResNet:
   """Build ResNet-50 for images `[b h w c]`.
-
-  A block halves its image in the 3 x 3 convolution, as the weights in
-  circulation do, not in the first 1 x 1 of the paper.
 
   Args:
     num_classes: number of logits.
     width: factor on the channels.
+    halves_first: whether a block halves its image in the first 1 x 1
+      convolution, as the paper and Keras have it, or in the 3 x 3, as
+      torchvision and most weights in circulation have it.
     dtype: compute type, "float32" or "bfloat16"; statistics are float32.
 
   Returns:
@@ -96,6 +104,7 @@ def resnet50(
     num_classes=num_classes,
     blocks=(3, 4, 6, 3),
     is_bottleneck=True,
+    halves_first=halves_first,
     width=width,
     dtype=dtype,
   )
@@ -113,16 +122,20 @@ def _basic(
 
 
 def _bottleneck(
-  x: jax.Array, channels: int, stride: int, train: bool, dtype: str
+  x: jax.Array,
+  channels: int,
+  strides: tuple[int, int],
+  train: bool,
+  dtype: str,
 ) -> jax.Array:
   """Run a block of a 3 x 3 convolution between two of 1 x 1."""
-  y = _pointwise(x, channels, 1, dtype, "conv1")
+  y = _pointwise(x, channels, strides[0], dtype, "conv1")
   y = nn.relu(_norm(train, dtype, "norm1")(y))
-  y = _conv(channels, 3, stride, dtype, "conv2")(y)
+  y = _conv(channels, 3, strides[1], dtype, "conv2")(y)
   y = nn.relu(_norm(train, dtype, "norm2")(y))
   y = _pointwise(y, _EXPANSION * channels, 1, dtype, "conv3")
   y = _norm(train, dtype, "norm3", is_last=True)(y)
-  return nn.relu(y + _shortcut(x, y.shape[-1], stride, train, dtype))
+  return nn.relu(y + _shortcut(x, y.shape[-1], max(strides), train, dtype))
 
 
 def _shortcut(
