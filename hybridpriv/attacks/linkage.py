@@ -246,8 +246,21 @@ def metric(
 
 def judge(
   scores: jax.Array, label: jax.Array, mask: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """Say how well scores of pairs tell one person from two, by first code.
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  r"""Say how well scores of pairs tell one person from two, by first code.
+
+  Every person is also among the others of everybody else, so that areas of two
+  people are not independent, and their spread alone makes an interval of the
+  mean too narrow, by up to a half. With $A_{ik}$ the share of the true links of
+  code $i$ that score above $k$ and $a_i$ its area, the mean of $A_{ik}$ over
+  the $m_i$ others, the influence of a person $q$ of $n_q$ codes on the mean
+  over people is that of its own area and of
+
+  $$ B_q = \sum_{k \in q} \sum_i (A_{ik} - a_i) / (n_i m_i) $$
+
+  The third of the returned is $a_i + n_q b_i$ with $B_q = \sum_{i \in q} b_i$:
+  its means by person have the mean of the areas, and can be resampled as if
+  they were independent.
 
   Args:
     scores: of pairs, higher for one person [n, n]; a code is in no pair with
@@ -256,42 +269,61 @@ def judge(
     mask: 1 where there is one [n].
 
   Returns:
-    For each code its area under the ROC curve [n], ties counted half, and the
+    For each code its area under the ROC curve [n], ties counted half; the
     share of its true links above the score that one in a hundred of all false
-    ones pass [n].
+    ones pass [n]; and the area with what it does to those of others [n], which
+    may leave [0, 1].
+
+  References:
+    Hoeffding 1948, a class of statistics with asymptotically normal
+    distribution: the projection of a statistic of pairs.
   """
   pair = (mask[:, None] * mask[None]) * (1 - jnp.eye(len(label)))
   same = (label[:, None] == label[None]) & (pair > 0)
   other = (label[:, None] != label[None]) & (pair > 0)
   num_same = jnp.maximum(jnp.sum(same, axis=1), 1)
   num_other = jnp.maximum(jnp.sum(other, axis=1), 1)
-  areas = _num_below(scores, same, other) / num_same / num_other
+  is_other, place, passed = _passed(scores, same, other)
+  passed = passed / num_same[:, None]
+  areas = jnp.sum(passed, axis=1) / num_other
+  num_own = jnp.sum((label[:, None] == label[None]) * mask[None], axis=1)
+  share = mask / jnp.maximum(num_own, 1) / num_other
+  change = jnp.where(is_other, passed - areas[:, None], 0) * share[:, None]
+  to_others = jnp.zeros(len(label)).at[place].add(change)
   # The largest number of false alarms that is allowed passes strictly.
   allowed = jnp.floor(FALSE_ALARMS * jnp.sum(other)).astype(jnp.int32)
   order = _ordered(scores)
   threshold = _highest_but(jnp.where(other, order, _FIRST), allowed)
   found = jnp.sum(same & (order > threshold), axis=1) / num_same
-  return areas, found
+  return areas, found, areas + num_own * to_others
 
 
-def _num_below(
+def _passed(
   scores: jax.Array, same: jax.Array, other: jax.Array
-) -> jax.Array:
-  """Count, row by row, others below each of the same, ties half: [n].
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Count, row by row, the same above each of the others, ties half.
 
   One sort of a row with what each score is; to search for every score in the
   sorted others takes three times as long.
+
+  Returns:
+    In the order of a row's scores: whether it is of another [n, n], whose it is
+    [n, n], and the count, 0 but for others [n, n].
   """
-  scores, kind = jax.lax.sort((scores, other + 2 * same), num_keys=1)
-  is_other = kind == 1
-  upto = jnp.cumsum(is_other, axis=1)
+  number = jnp.broadcast_to(jnp.arange(len(scores)), scores.shape)
+  scores, kind, place = jax.lax.sort(
+    (scores, other + 2 * same, number), num_keys=1
+  )
+  is_same = kind == 2
+  upto = jnp.cumsum(is_same, axis=1)
   differ = scores[:, 1:] != scores[:, :-1]
   starts = jnp.pad(differ, ((0, 0), (1, 0)), constant_values=True)
   ends = jnp.pad(differ, ((0, 0), (0, 1)), constant_values=True)
-  below = jax.lax.cummax(jnp.where(starts, upto - is_other, 0), axis=1)
+  below = jax.lax.cummax(jnp.where(starts, upto - is_same, 0), axis=1)
   most = jnp.where(ends, upto, scores.shape[1])
   not_above = jax.lax.cummin(most, axis=1, reverse=True)
-  return jnp.sum(jnp.where(kind == 2, below + not_above, 0), axis=1) / 2
+  above = upto[:, -1:] - (below + not_above) / 2
+  return kind == 1, place, jnp.where(kind == 1, above, 0)
 
 
 def _ordered(scores: jax.Array) -> jax.Array:

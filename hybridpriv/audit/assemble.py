@@ -125,15 +125,17 @@ def tables(
       ]
     )
 
-  right = np.clip(stack("right"), 0, 1)
   label, person = question.label, question.person
   if question.kind == "linkage":
     found = np.clip(stack("rank"), 0, 1)
     num = question.num_classes
     return {
-      "auc": statistics.tabulate(right, label, person, num),
+      "auc": statistics.tabulate(
+        stack("right"), label, person, num, bounded=False
+      ),
       "tpr_at_1_fpr": statistics.tabulate(found, label, person, num),
     }
+  right = np.clip(stack("right"), 0, 1)
   made = {
     "balanced_accuracy": statistics.tabulate(
       right, label, person, question.num_classes

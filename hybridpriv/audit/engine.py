@@ -361,20 +361,20 @@ def _linked(
   held_out = (own.rows[start:], own.label[start:], own.validation)
   attacked = (own.test_rows, own.test_label, own.test_mask)
 
-  def judged(key: jax.Array, part: Any) -> tuple[jax.Array, jax.Array]:
+  def judged(key: jax.Array, part: Any) -> tuple[jax.Array, ...]:
     rows, label, mask = part
     asked, places = sender(rows), jnp.arange(rows.shape[0])
 
-    def draw(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def draw(key: jax.Array) -> tuple[jax.Array, ...]:
       a, b = (asked.sample(k, places) for k in jax.random.split(key))
       return linkage.judge(attack.score(attacker, a, b), label, mask)
 
-    areas, found = jax.lax.map(draw, jax.random.split(key, draws))
-    return jnp.mean(areas, axis=0), jnp.mean(found, axis=0)
+    drawn = jax.lax.map(draw, jax.random.split(key, draws))
+    return jax.tree.map(lambda x: jnp.mean(x, axis=0), drawn)
 
   ours, theirs = jax.random.split(key)
-  areas, _ = judged(ours, held_out)
-  right, found = judged(theirs, attacked)
+  areas, *_ = judged(ours, held_out)
+  _, found, right = judged(theirs, attacked)
   weight = held_out[2] / jnp.sum(held_out[2])
   return {
     "validation": jnp.sum(areas * weight),

@@ -48,6 +48,8 @@ def tabulate(
   label: np.ndarray | None,
   person: np.ndarray,
   num_classes: int = 1,
+  *,
+  bounded: bool = True,
 ) -> Table:
   """Sum the scores of queries by person and class.
 
@@ -57,6 +59,8 @@ def tabulate(
       plain accuracy and for ranks.
     person: [n], the person (cluster) of each query.
     num_classes: the number of classes; not read where label is None.
+    bounded: whether each score must lie in [0, 1], and not their mean alone:
+      those of `linkage.judge` carry what one person does to the others.
 
   Raises:
     ValueError: for scores outside [0, 1], labels outside the classes, shapes
@@ -69,7 +73,8 @@ def tabulate(
       f"value has shape {value.shape} and person {person.shape}; expected "
       "[S, A, n] and [n] with at least one query"
     )
-  if not np.all((value >= -1e-6) & (value <= 1 + 1e-6)):
+  checked = value if bounded else value.mean()
+  if not np.all((checked >= -1e-6) & (checked <= 1 + 1e-6)):
     raise ValueError(
       f"scores lie between {value.min()} and {value.max()}; expected [0, 1] "
       "(scale a rank as 1 - rank/n, a log-rank as 1 - log(rank)/log(n))"

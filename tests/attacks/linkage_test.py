@@ -96,7 +96,7 @@ def test_areas_and_links_found_are_those_of_all_pairs():
   assert np.any(np.signbit(scores) & (scores == 0))  # ties with what is +0
   # Padding, of people who are there, is nobody.
   wide = np.pad(scores, (0, 5), constant_values=99)
-  areas, links = linkage.judge(
+  areas, links, both = linkage.judge(
     jnp.asarray(wide),
     jnp.asarray(np.pad(label, (0, 5))),
     jnp.asarray(np.pad(np.ones(120), (0, 5))),
@@ -110,6 +110,40 @@ def test_areas_and_links_found_are_those_of_all_pairs():
   assert np.mean(false > threshold) <= 0.01
   expected = (same & (scores > threshold)).sum(1) / same.sum(1)
   np.testing.assert_allclose(links[:120], expected, rtol=1e-6)
+  # Without one person the mean over the others' areas changes as they say.
+  means = np.asarray(both)[:120].reshape(20, 6).mean(1)
+  plain = np.asarray(areas)[:120].reshape(20, 6).mean(1)
+  np.testing.assert_allclose(means.mean(), plain.mean(), rtol=1e-5)
+  changes = []
+  for person in range(20):
+    kept = label != person
+    left = _areas(scores[np.ix_(kept, kept)], label[kept])
+    changes.append(left.mean() - plain.mean())
+  influence = (means - means.mean()) / 20
+  np.testing.assert_allclose(
+    -np.asarray(changes), influence, rtol=0.2, atol=1e-4
+  )
+
+
+def test_intervals_know_that_a_person_is_among_the_others_too():
+  num, each = 40, 4
+  label = np.repeat(np.arange(num), each)
+  judge = jax.jit(linkage.judge)
+  drawn, alone, spread = [], [], []
+  for seed in range(200):
+    rng = np.random.default_rng(seed)
+    of = np.repeat(rng.normal(size=(num, 1)), each, axis=0)
+    codes = of + 0.7 * rng.normal(size=(num * each, 1))
+    scores = -np.abs(codes - codes.T)
+    areas, _, both = judge(
+      jnp.asarray(scores, jnp.float32), jnp.asarray(label), jnp.ones(len(label))
+    )
+    drawn.append(np.mean(areas))
+    for found, kept in ((areas, alone), (both, spread)):
+      means = np.asarray(found).reshape(num, each).mean(1)
+      kept.append(means.var(ddof=1) / num)
+  assert np.mean(spread) == pytest.approx(np.var(drawn), rel=0.25)
+  assert np.mean(alone) < 0.8 * np.var(drawn)  # as areas by themselves say
 
 
 @each_attack
