@@ -212,6 +212,7 @@ def sentence(point: Row, bare: Row | None, target: str) -> str:
       f" (`{best.attack}`, the best on test); the one that the attacker's own "
       f"validation had chosen, `{leak.attack}`, reached {words.stated(leak)}"
     )
+  text += _of_few(point, leak) + _restored(point, target, best.value)
   text += f". Guessing gives {words.share(leak.chance)} %"
   if leak.floor is not None and leak.floor_of != "chance":
     text += "; " + _floor(leak.floor, leak.floor_of, best.value)
@@ -225,6 +226,42 @@ def sentence(point: Row, bare: Row | None, target: str) -> str:
     elif leak.high >= was.low:
       text += " (the intervals overlap; see the paired comparison)"
   return text + "."
+
+
+def _of_few(point: Row, leak: Measurement) -> str:
+  """Say where fewer seeds stand behind a number than behind its row."""
+  said = []
+  for kind, of_row, needed in (
+    ("train", point.train_seeds, _TRAIN_SEEDS),
+    ("attack", point.attack_seeds, _ATTACK_SEEDS),
+  ):
+    own = leak.extra.get(f"{kind}_seeds", of_row)
+    if own < min(of_row, needed):
+      said.append(words.count(own, f"{kind} seed"))
+  if not said:
+    return ""
+  return (
+    f" (**of {words.listing(said)}** only, where others have"
+    f" {point.train_seeds} and {point.attack_seeds}: what more of them would"
+    " change is not in the interval)"
+  )
+
+
+def _restored(point: Row, target: str, best: float) -> str:
+  """Say how often restored pictures are named rightly, if it was asked."""
+  found = [
+    m
+    for m in point.leakage
+    if (m.target, m.metric, m.num_queries) == (target, "matched", 1)
+  ]
+  if not found:
+    return ""
+  most = max(found, key=lambda m: m.value)
+  text = (
+    f"; a recognizer names {words.stated(most)} of the pictures rightly that"
+    f" `{most.attack}` restores"
+  )
+  return text + (", **more than any of these**" if most.value > best else "")
 
 
 def _more(leak: Measurement) -> str:

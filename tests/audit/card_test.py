@@ -239,29 +239,6 @@ def test_units_that_are_samples_are_called_so(make_workdir):
   assert "Units are samples, not people" in _said(headline.section(given))
 
 
-@pytest.mark.parametrize(
-  "train, attack, said",
-  [
-    (1, 2, ["one train seed", "2 attack seeds"]),
-    (2, 1, ["2 train seeds", "one attack seed"]),
-  ],
-)
-def test_few_seeds_are_said_with_what_they_leave_out(
-  value, train, attack, said
-):
-  for row in value["rows"]:
-    row.update(train_seeds=train, attack_seeds=attack)
-  (note,) = headline.limits(results.from_json(value))
-  assert note.kind == "warn"
-  assert all(text in note.text for text in [*said, "at least 3 train and 5"])
-
-
-def test_enough_seeds_need_no_excuse(value):
-  for row in value["rows"]:
-    row.update(train_seeds=3, attack_seeds=5)
-  assert headline.limits(results.from_json(value)) == []
-
-
 def test_ties_are_ties(workdir):
   lines = _said(sections.comparisons(results.read(workdir))).splitlines()
   person, side = (
