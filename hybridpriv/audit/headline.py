@@ -172,7 +172,7 @@ def _service(results: Results, point: Row, bare: Row | None) -> str:
 def _missed(results: Results, point: Row, bare: Row | None) -> str:
   """Say that no setting was cheap enough, where it is so."""
   desired = results.study["roles"]["desired"]
-  allowed = results.study["config"].get("audit", {}).get("max_cost")
+  allowed = results.study.get("config", {}).get("audit", {}).get("max_cost")
   own = embeddings.utility(point, desired)
   full = embeddings.utility(bare, desired) if bare else None
   if allowed is None or own is None or full is None:

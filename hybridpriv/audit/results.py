@@ -13,11 +13,14 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import jsonschema
 import numpy as np
 
 from hybridpriv.audit import statistics
 
 SCHEMA = "hybridpriv.results/1"
+_SCHEMA_FILE = pathlib.Path(__file__).parent / "results.schema.json"
+_LONG = 200  # characters of a message
 # Not every control is a trained network with a privatizer.
 _CONTROL = {
   "training": "",
@@ -247,7 +250,8 @@ def read(workdir: pathlib.Path) -> Results:
 
   Raises:
     FileNotFoundError: when the audit has not been run.
-    ValueError: when the file breaks the format; the message names the row.
+    ValueError: when the file breaks the format, `results.schema.json`; the
+      message names the file and the row.
   """
   path = pathlib.Path(workdir)
   if path.suffix != ".json":
@@ -257,7 +261,31 @@ def read(workdir: pathlib.Path) -> Results:
       f"{path} is not there: run the audit of this workdir first "
       "(launch/audit.py or launch/run.py)"
     )
-  return from_json(json.loads(path.read_text()))
+  try:
+    value = json.loads(path.read_text())
+    _follows_schema(value)
+    return from_json(value)
+  except ValueError as error:
+    raise ValueError(f"{path}: {error}") from error
+
+
+def _follows_schema(value: Any) -> None:
+  """Refuse what breaks the public format, by its nearest fault."""
+  schema = json.loads(_SCHEMA_FILE.read_text())
+  found = jsonschema.Draft202012Validator(schema).iter_errors(value)
+  error = jsonschema.exceptions.best_match(found)
+  if error is None:
+    return
+  place = list(error.absolute_path)
+  if len(place) > 1 and place[0] in ("rows", "controls"):
+    name = value[place[0]][place[1]]
+    if isinstance(name, Mapping):
+      place[1] = str(name.get("name", place[1]))
+  message = error.message
+  if len(message) > _LONG:  # it repeats the value
+    message = f"...{message[-_LONG:]}"
+  where = " / ".join(map(str, place)) or "the file"
+  raise ValueError(f"{where}: {message} (docs/results_format.md)")
 
 
 def from_json(value: Mapping[str, Any]) -> Results:

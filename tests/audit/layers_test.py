@@ -4,6 +4,7 @@ import copy
 import functools
 import json
 
+import jsonschema
 import matplotlib
 import numpy as np
 import pytest
@@ -384,7 +385,6 @@ def test_no_text_lies_on_other_text(values, name, number):
 
 
 def test_cost_is_part_of_the_schema(values, repository):
-  jsonschema = pytest.importorskip("jsonschema")
   path = repository / "hybridpriv" / "audit" / "results.schema.json"
   schema = json.loads(path.read_text())
   jsonschema.validate(values[0], schema)

@@ -3,6 +3,7 @@
 import copy
 import json
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -34,7 +35,6 @@ def test_json_comes_back_the_same_with_fields_of_later_versions(value):
 
 
 def test_the_made_up_results_follow_the_schema(value, repository):
-  jsonschema = pytest.importorskip("jsonschema")
   path = repository / "hybridpriv" / "audit" / "results.schema.json"
   schema = json.loads(path.read_text())
   jsonschema.validate(value, schema)
@@ -101,6 +101,39 @@ def test_attacks_on_a_target_leave_out_ranks_and_repeats(value):
     "neighbour.nearest",
     "neighbour.centroid",
   ]
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    (lambda v: v.pop("rows"), "the file: 'rows' is a required property"),
+    (lambda v: v["study"].pop("roles"), "study: 'roles' is a required"),
+    (lambda v: v["study"]["data"].pop("name"), "study / data: 'name' is"),
+    (lambda v: v["rows"][3].pop("worst"), r"rows / .*sigma=0\.2: 'worst' is"),
+    (
+      lambda v: v["rows"][3]["leakage"][1].update(value="much"),
+      r"sigma=0\.2 / leakage / 1 / value: 'much' is not of type 'number'",
+    ),
+    (lambda v: v.update(controls="none"), "controls: 'none' is not of type"),
+  ],
+)
+def test_a_file_of_others_that_breaks_the_format_is_one_line(
+  value, tmp_path, change, message
+):
+  change(value)
+  path = tmp_path / "theirs.json"
+  path.write_text(json.dumps(value))
+  with pytest.raises(ValueError, match=message) as error:
+    results.read(path)
+  assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "a,b"])
+def test_what_is_no_results_file_is_one_line(tmp_path, text):
+  path = tmp_path / "theirs.json"
+  path.write_text(text)
+  with pytest.raises(ValueError, match="theirs.json"):
+    results.read(path)
 
 
 def test_a_missing_audit_says_what_to_run(tmp_path):
