@@ -275,7 +275,7 @@ def _paired(studies: Sequence[Study]) -> page.Block:
         a, b = (_operating_table(s, kind, name) for s in (study, first))
         if a is None or b is None:
           continue
-        if set(a.people.tolist()) != set(b.people.tolist()):
+        if not studies_lib.of_same_people((study, first), (a, b)):
           line = ("–", "–", page.Badge("other people: not paired"))
         else:
           difference, low, high = statistics.paired_difference(a, b)

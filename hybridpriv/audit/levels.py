@@ -91,10 +91,9 @@ def _pair(
   )
   if here is None or there is None:
     return "scores not kept"
-  data = {compared[n].results.study["data"]["name"] for n in (number, 0)}
   tables = [table for kind in (*here, *there) for table in kind]
-  people = {frozenset(table.people.tolist()) for table in tables}
-  if len(people) > 1 or len(data) > 1:
+  both = compared[number], compared[0]
+  if not studies.of_same_people(both, tables):
     return "other people: not paired"
   least = [min(map(statistics.value, c.leakage)) for c in (here, there)]
   if max(least) > one["leakage"]:

@@ -67,3 +67,17 @@ def table(
   index = next(i for i, m in enumerate(getattr(row, kind)) if m is wanted)
   with np.load(path) as values:
     return results_lib.table(values, f"rows/{number}/{kind}/{index}")
+
+
+def of_same_people(
+  studies: Sequence[Study], tables: Sequence[statistics.Table]
+) -> bool:
+  """Tell whether scores can be paired: the same data, and the same people.
+
+  People may be numbers from 0 in either of two files of codes: these also say
+  by `study.data.people` who is who.
+  """
+  data = [s.results.study["data"] for s in studies]
+  named = {(d["name"], d.get("people", "")) for d in data}
+  people = {frozenset(table.people.tolist()) for table in tables}
+  return len(named) == len(people) == 1

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from hybridpriv import build
 from hybridpriv.audit import engine, problems
@@ -24,6 +23,7 @@ from hybridpriv.privatizers import privatizer as privatizer_lib
 from hybridpriv.study import (
   attacking,
   auditing,
+  freshness,
   provenance,
   results,
   victims,
@@ -32,7 +32,7 @@ from hybridpriv.study import (
 from hybridpriv.study.setup import Setup
 
 NAME = "codes"
-_ALIKE = 0.5  # share of samples whose draws repeat, above which noise is stale
+_SOME = 0.02  # such a share that is said, though others have fresh noise
 _MISSING = 0.05  # share of samples without a private label that is said
 
 
@@ -53,7 +53,9 @@ def prepare(config: Mapping[str, Any], folder: pathlib.Path) -> Setup:
   if entry["encoder"]:
     codes = encoded(entry["encoder"], data.inputs[:, 0], entry["draws"])
     data = dataclasses.replace(data, inputs=codes)
-  if not stale(data.inputs) and (why := unlike(data.inputs)):
+  if not freshness.stale(data.inputs) and (
+    why := freshness.unlike(data.inputs)
+  ):
     raise ValueError(
       f"codes {data.inputs.shape} are [n, draws, k], and {why}: draws of one"
       " input differ by fresh noise only; lay a feature map out as [n, k]"
@@ -124,45 +126,6 @@ def _encoder(encoder: str) -> Callable[[np.ndarray, int], Any]:
   return run
 
 
-def stale(codes: np.ndarray) -> str:
-  """Say why the noise of codes [n, draws, k] is not seen to be fresh, or ""."""
-  if codes.shape[1] == 1:
-    return "there is one draw of each sample"
-  # Whole numbers may meet by chance, but not the same two draws everywhere.
-  for lag in range(1, codes.shape[1]):
-    same = (codes[:, lag:] == codes[:, :-lag]).all(-1).mean(axis=0)
-    if same.max() > _ALIKE:
-      return f"draws repeat in {same.max():.0%} of the samples"
-  rounding = 8 * np.finfo(np.float32).eps * np.abs(codes).max()
-  for other in range(1, codes.shape[1]):
-    noise = codes[:, other] - codes[:, 0]
-    room = 1e-5 * np.abs(noise).max() + rounding
-    alike = np.abs(noise - np.median(noise, axis=0)).max(axis=1) <= room
-    if np.mean(alike) > _ALIKE:
-      return f"{np.mean(alike):.0%} of the samples have the same noise"
-  return ""
-
-
-def unlike(codes: np.ndarray) -> str:
-  """Say in what draws of codes [n, draws, k] are not alike, or "".
-
-  Over many samples the mean of a value is the same in every draw, up to the
-  spread of the noise; in a feature map it is not.
-  """
-  num, draws, size = codes.shape
-  if draws == 1:
-    return ""
-  mean = codes.mean(axis=0, dtype=np.float64)  # [draws, k]
-  within = codes.var(axis=1, ddof=1, dtype=np.float64).mean(axis=0)
-  excess = (draws - 1) * mean.var(axis=0, ddof=1) * num
-  ratio = excess / np.maximum(within, 1e-30)
-  limit = stats.chi2.isf(1e-9 / size, draws - 1)
-  worst = int(np.argmax(ratio))
-  if ratio[worst] <= limit:
-    return ""
-  return f"the mean of value {worst} changes from draw to draw"
-
-
 def run(setup: Setup, command: str) -> None:
   """Attack the codes; write `audit/results.json` when all is done."""
   folder = setup.folder / "audit"
@@ -171,7 +134,7 @@ def run(setup: Setup, command: str) -> None:
   config, codes = setup.config["audit"], setup.data.inputs
   asked = auditing.list_problems(setup)
   mixed = auditing.shuffled(setup, asked)
-  why = stale(codes)
+  why = freshness.stale(codes)
   # Two means of each input or more: one would be learned by heart.
   able = [n for n in config["queries"] if 2 * n <= codes.shape[1]]
   queries = [] if why else able
@@ -268,6 +231,14 @@ def _warnings(setup: Setup, why: str) -> list[str]:
       f"**Noise not verified fresh**: {why}. Whether a second query of one"
       " input tells more cannot be said, and is not scored."
     )
+  share, what = freshness.alike(setup.data.inputs)
+  if not why and share > _SOME:
+    found.append(
+      f"**Noise comes again in a part of the samples**: {what}. Where that is"
+      " not chance between coarse codes, a system keeps noise for some inputs:"
+      " a second query of these tells nothing new, and rows of several codes of"
+      " one input say less than they seem to."
+    )
   labels = setup.data.labels
   for private in setup.roles.private:
     missing = np.mean(labels[private] < 0)
@@ -327,6 +298,17 @@ def _num_bytes(setup: Setup) -> int:
     return size * saved["codes"].dtype.itemsize
 
 
+def _who(setup: Setup) -> str:
+  """Name samples by their people and private labels, whatever their codes."""
+  own = hashlib.sha256()
+  names = [*setup.roles.private, setup.data.identity]
+  for name in names:
+    if name is not None:
+      own.update(np.asarray(setup.data.labels[name], np.int64).tobytes())
+      own.update(repr(setup.data.classes[name]).encode())
+  return own.hexdigest()
+
+
 def _describe(setup: Setup, why: str, queries: Sequence[int]) -> dict[str, Any]:
   data, config = setup.data, setup.config
   if why:
@@ -350,6 +332,7 @@ def _describe(setup: Setup, why: str, queries: Sequence[int]) -> dict[str, Any]:
       "notes": list(data.notes),
       "warnings": _warnings(setup, why),
       "sha256": digest(config),
+      "people": _who(setup),
       "identity": data.identity,
       "classes": provenance.classes(setup),
     },

@@ -2,7 +2,9 @@
 
 import csv
 import io
+import json
 import re
+import shutil
 
 import pytest
 
@@ -61,6 +63,23 @@ def test_operating_points_are_paired_by_person(text, workdirs):
   line = next(x for x in part.splitlines() if "| leakage: person |" in x)
   assert f"| {100 * difference + 0:+.1f} | ".replace("-", "−") in line
   assert ("**tie**" in line) == (low <= 0 <= high)
+
+
+@pytest.mark.parametrize("change", [{"name": "others"}, {"people": "ab12"}])
+def test_people_of_other_data_are_not_paired(workdirs, tmp_path, change):
+  # Both number their people from 0.
+  other = tmp_path / "other"
+  shutil.copytree(workdirs[1], other)
+  path = other / "audit" / "results.json"
+  value = json.loads(path.read_text())
+  value["study"]["data"].update(change)
+  path.write_text(json.dumps(value))
+  out = compare.write([workdirs[0], other], tmp_path / "out")
+  text = (out.parent / "report.md").read_text()
+  assert "other people: not paired" in text
+  assert "points compared person by person" in text
+  same = compare.write(workdirs, tmp_path / "same")
+  assert "not paired" not in (same.parent / "report.md").read_text()
 
 
 def test_csv_holds_every_measurement(workdirs):

@@ -10,7 +10,7 @@ import pytest
 from configs import audit_codes
 from hybridpriv import study
 from hybridpriv.data.sources import codes as source
-from hybridpriv.study import codes, workdir
+from hybridpriv.study import codes, freshness, workdir
 
 SCHEMA = "hybridpriv/audit/results.schema.json"
 PEOPLE, EACH, DRAWS = 18, 12, 20
@@ -162,7 +162,7 @@ def test_a_private_person_is_looked_for_in_a_gallery(audit):
   ],
 )
 def test_stale_noise_is_seen(draws, why):
-  found = codes.stale(draws(_arrays()["codes"]))
+  found = freshness.stale(draws(_arrays()["codes"]))
   assert (why in found) if why else found == "", found
 
 
@@ -179,10 +179,12 @@ def test_large_whole_numbers_keep_their_last_digit(tmp_path):
 def test_a_feature_map_is_not_taken_for_draws(tmp_path):
   rng = np.random.default_rng(0)
   fresh = _arrays()["codes"]
-  assert codes.unlike(fresh) == "" and codes.unlike(np.round(fresh)) == ""
+  assert (
+    freshness.unlike(fresh) == "" and freshness.unlike(np.round(fresh)) == ""
+  )
   # A place in a picture has a mean of its own.
   places = rng.normal(size=(216, 7, 3)) + rng.normal(size=(1, 7, 3))
-  assert "from draw to draw" in codes.unlike(places)
+  assert "from draw to draw" in freshness.unlike(places)
   np.savez(tmp_path / "codes.npz", **(_arrays() | {"codes": places}))
   config = audit_codes.get_config("tiny").to_dict()
   config["data"]["path"] = str(tmp_path / "codes.npz")
@@ -193,14 +195,30 @@ def test_a_feature_map_is_not_taken_for_draws(tmp_path):
 def test_what_makes_numbers_look_better_is_said(audit):
   arrays = _arrays()
   secret = (arrays["private"] == "yes").astype(int)
-  told = {"codes": arrays["codes"], "person": arrays["person"]}
+  kept = np.where(np.arange(216) % 4, 1.0, 0.0)[:, None, None]
+  sent = arrays["codes"]
+  sent = kept * sent + (1 - kept) * sent[:, :1]  # noise is kept for a quarter
+  told = {"codes": sent, "person": arrays["person"]}
   told |= {"private": np.where(np.arange(216) % 5, secret, -1)}
   results, page = audit(**told, desired=secret)
   assert "20% of the samples have no private" in page
   assert "desired tells private" in page
+  assert "draws repeat in 25% of the samples" in page
   assert "Utility was not measured" in page
   assert "Rows left out" in page
-  assert len(results["study"]["data"]["warnings"]) == 3
+  assert len(results["study"]["data"]["warnings"]) == 4
+
+
+def test_codes_of_the_same_people_are_known_to_be(audited, audit):
+  def people(results):
+    return results["study"]["data"]["people"]
+
+  arrays = _arrays()
+  noisier, _ = audit(**(arrays | {"codes": 2 * arrays["codes"]}))
+  assert people(noisier) == people(audited[0])
+  turned = arrays["private"][::-1].copy()
+  others, _ = audit(**(arrays | {"private": turned}))
+  assert people(others) != people(audited[0])
 
 
 def test_other_codes_are_not_taken_for_those_audited(tmp_path, quiet):
@@ -234,7 +252,7 @@ def halve(inputs, train=False):
 def test_an_encoder_makes_the_codes():
   inputs = np.ones((5, 3), "f4")
   made = codes.encoded("tests.study.codes_test:shift", inputs, 4)
-  assert made.shape == (5, 4, 3) and not codes.stale(made)
+  assert made.shape == (5, 4, 3) and not freshness.stale(made)
   np.testing.assert_allclose(made[:, 2], shift(inputs, 2), rtol=1e-6)
   plain = codes.encoded("tests.study.codes_test:halve", inputs, 2)
   np.testing.assert_array_equal(plain, np.full((5, 2, 3), 0.5))
