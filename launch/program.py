@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import errno
 import os
 import pathlib
 import shlex
@@ -17,6 +18,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # failed; the same command goes on.
 STOPPED = 75
 _TUNABLES = "GLIBC_TUNABLES"
+# Nothing that a traceback would explain.
+_OF_THE_SYSTEM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 _LARGE_PAGES = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
 # Configurations import one another from the root of the clone.
 sys.path.insert(0, str(ROOT))
@@ -181,7 +184,13 @@ def end(status: int) -> NoReturn:
 
 
 def is_ours(error: BaseException) -> bool:
-  """Tell our own messages from faults deep inside a library."""
+  """Tell what one line says from faults deep inside a library.
+
+  A message of ours does, and so does a disk that is full or may not be written,
+  wherever that was found out.
+  """
+  if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+    return True
   last = error.__traceback__
   while last is not None and last.tb_next is not None:
     last = last.tb_next

@@ -138,7 +138,8 @@ def submit(
     The job of each, by name.
 
   Raises:
-    RuntimeError: if Slurm refuses; the message is one line.
+    RuntimeError: if Slurm refuses, or nobody could find the jobs again; the
+      message is one line.
   """
   if not studies:
     return {}
@@ -157,10 +158,19 @@ def submit(
     print(f"== {name}: job {job.job_id}", flush=True)
   # They outlive this process, so that the next one is to find them.
   memory = cluster.folder / _MEMORY
-  numbers = json.loads(memory.read_text()) if memory.exists() else {}
   fresh = memory.with_suffix(".tmp")
-  fresh.write_text(json.dumps(numbers | {n: j.job_id for n, j in jobs.items()}))
-  fresh.replace(memory)
+  try:
+    numbers = json.loads(memory.read_text()) if memory.exists() else {}
+    numbers |= {name: job.job_id for name, job in jobs.items()}
+    fresh.write_text(json.dumps(numbers))
+    fresh.replace(memory)
+  except OSError as error:
+    for job in submitted:
+      job.cancel()
+    raise RuntimeError(
+      f"{memory} cannot be written ({error}); the jobs were cancelled, as the"
+      " next start would submit them again"
+    ) from error
   return jobs
 
 

@@ -70,16 +70,17 @@ def main(_: list[str]) -> None:
     folder,
   )
   failed = [name for name in wanted if name in failing]
+  if failed:  # said whatever may come of the comparison
+    line = (
+      f"failed: {', '.join(failed)}; the same command runs only these again"
+    )
+    print(f"error: {line}", file=sys.stderr)
   done = [folder / name for name in runs if _is_done(folder / name)]
   if len(done) > 1:
     from hybridpriv.audit import compare
 
     print(compare.write(done, folder / "report"))
   if failed:
-    line = (
-      f"failed: {', '.join(failed)}; the same command runs only these again"
-    )
-    print(f"error: {line}", file=sys.stderr)
     sys.exit(1)
 
 

@@ -25,7 +25,36 @@ def threat(results: Results) -> page.Section:
   blocks: list[page.Block] = [page.Text(results.study["threat"]["text"])]
   if data:
     blocks += [page.Text("The attacker's own data:"), page.Points(tuple(data))]
+  if lacking := _without_result(results):
+    blocks += [
+      page.Text(
+        "**Attacks of the configuration without a result here**: those that "
+        "cannot be run on such codes or such noise, and those that a file "
+        "which was kept of a study leaves out."
+      ),
+      page.Points(tuple(lacking)),
+    ]
   return page.Section("threat", "The threat", tuple(blocks))
+
+
+def _without_result(results: Results) -> list[str]:
+  """List attacks that were asked for and are missing from some rows."""
+  entries = results.study.get("config", {}).get("audit", {}).get("attacks", {})
+  found = []
+  for name in sorted({entry["function"] for entry in entries.values()}):
+    rows = [
+      row.name
+      for row in results.rows
+      if name not in {m.attack for m in row.leakage}
+    ]
+    if len(rows) == len(results.rows):
+      found.append(f"`{name}` on all rows")
+    elif rows:
+      found.append(
+        f"`{name}` on {len(rows)} of {words.count(len(results.rows), 'row')},"
+        f" among them {rows[0]}"
+      )
+  return found
 
 
 def people(results: Results) -> page.Section:

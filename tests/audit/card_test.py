@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hybridpriv.audit import card, headline, page, results, sections
+from hybridpriv.audit import (
+  card,
+  headline,
+  page,
+  provenance,
+  results,
+  sections,
+)
 
 _VOID = {"meta", "img", "source", "br"}
 
@@ -232,6 +239,26 @@ def test_made_up_data_is_called_synthetic_everywhere(make_workdir, tmp_path):
   assert "**Synthetic data.**" in text
   markdown = (card.write(workdir).parent / "report.md").read_text()
   assert markdown.count("Synthetic data.") >= 5
+
+
+def test_attacks_that_were_asked_for_and_not_run_are_listed(value):
+  value["study"]["config"] = {
+    "audit": {
+      "attacks": {
+        "a": {"function": "attribute.linear"},
+        "b": {"function": "attribute.mlp"},
+        "c": {"function": "density.kde"},
+      }
+    }
+  }
+  first = value["rows"][0]
+  kept = [m for m in first["leakage"] if m["attack"] != "attribute.mlp"]
+  first.update(leakage=kept, worst={})
+  said = _said(provenance.threat(results.from_json(value)))
+  num = len(value["rows"])
+  assert "`density.kde` on all rows" in said
+  assert f"`attribute.mlp` on 1 of {num} rows, among them simple" in said
+  assert "attribute.linear" not in said
 
 
 def test_units_that_are_samples_are_called_so(make_workdir):

@@ -350,6 +350,17 @@ def test_jobs_are_found_again_by_name(modules, submitted):
   assert found == {"a": "7_0", "b": "7_1", "c": "7"}
 
 
+def test_jobs_that_nobody_would_find_again_are_cancelled(
+  modules, submitted, tmp_path
+):
+  cancelled = tmp_path / "cancelled"
+  _program(tmp_path / "scancel", f"echo $@ >> {cancelled}")
+  (tmp_path / "w" / "slurm" / "jobs.tmp").mkdir(parents=True)  # cannot be
+  with pytest.raises(RuntimeError, match="the jobs were cancelled"):
+    submitted("ab")
+  assert cancelled.read_text().split() == ["7_0", "7_1"]
+
+
 def test_a_job_is_sent_its_study_and_may_be_requeued(modules, submitted):
   _, jobs, _ = submitted("ab")
   sent = jobs["b"].submission()
