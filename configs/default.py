@@ -40,6 +40,9 @@ def get_config() -> config_dict.ConfigDict:
   c.input_std = ("channel",)
   c.network = config_dict.ConfigDict()
   c.network.function = ""  # in hybridpriv.networks, or module:function
+  # What an accelerator computes it in, also "bfloat16". Parameters, losses and
+  # all that is attacked or exported stay float32, as does a processor.
+  c.network.dtype = "float32"
   # Published weights to start from; further keys are options of the function.
   c.weights = config_dict.ConfigDict()
   c.weights.function = ""  # in hybridpriv.networks, such as pretrained.*

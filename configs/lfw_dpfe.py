@@ -27,6 +27,7 @@ def get_config(variant: str = "full"):
     "inner": c.network.function,
     "after": "block13",
     "k": 10,
+    "dtype": c.network.dtype,
   }
   c.cut = "private"
   c.objective.dpfe = {

@@ -33,8 +33,11 @@ def get_config(variant: str = "full"):
     "max_samples": 0,
   }
   c.input_shape = (50, 12)
-  width = 0.2 if variant == "tiny" else 1.0
-  c.network = {"function": "motion_sense.motion_sense", "width": width}
+  c.network = {
+    "function": "motion_sense.motion_sense",
+    "width": 0.2 if variant == "tiny" else 1.0,
+    "dtype": c.network.dtype,
+  }
   c.cut = "pool2"
   if variant == "small":
     c.partition.cap = 200

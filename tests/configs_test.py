@@ -41,6 +41,9 @@ def _builds(name, config):
   """Builds what a study is made of and returns its rows."""
   network = build.network(config, 3)
   assert config["cut"] in network.stage_names()
+  assert network.dtype == config["network"]["dtype"] == "float32"
+  half = {**config, "network": {**config["network"], "dtype": "bfloat16"}}
+  assert build.network(half, 3).dtype == "bfloat16"
   for section in ("attacks", "floor_attacks"):
     assert build.build_attacks(config["audit"][section], section)
   for phase in ("base", "finetune", "retune"):

@@ -47,7 +47,9 @@ def get_config(variant: str = "full"):
   c.input_shape = (224, 224, 3)
   c.input_mean = ("image",)
   c.input_std = (1.0,)
-  c.network = {"function": "vgg.vgg16", "width": 1.0, "norm": "none"}
+  c.network.function = "vgg.vgg16"
+  c.network.width = 1.0
+  c.network.norm = "none"
   c.weights = {
     "function": "",
     "path": "",

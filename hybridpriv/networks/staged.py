@@ -36,7 +36,8 @@ class Staged(nn.Module):
   Attributes:
     num_classes: number of logits.
     dtype: compute type, "float32" or "bfloat16"; parameters are float32, and
-      so are the logits.
+      so is what leaves the network: logits, captured outputs, and the feature
+      at a cut, whose values are those of the compute type.
   """
 
   num_classes: int
@@ -102,11 +103,9 @@ class Staged(nn.Module):
     for name in names[first:last]:
       run = functools.partial(self.stage, name)
       x = _Stage(run, name=name)(x.astype(self.dtype), train=train)
-      if name == names[-1]:
-        x = x.astype(jnp.float32)
       if name in capture:
-        captured[name] = x
-    return x, captured
+        captured[name] = x.astype(jnp.float32)
+    return x.astype(jnp.float32), captured
 
 
 class StageInfo(NamedTuple):

@@ -143,6 +143,9 @@ def prepare(config: Mapping[str, Any], folder: pathlib.Path) -> Setup:
   data = build.load_data(config, str(stored.place(config, folder)))
   folds = build.folds(config, data)
   network = build.network(config, build.num_logits(config, data))
+  if jax.default_backend() == "cpu":
+    # Slower there in any other, and by the compiler of JAX 0.12 not finite.
+    network = network.copy(dtype="float32")
   shape = tuple(config["input_shape"]) or data.inputs.shape[1:]
   if len(shape) != data.inputs.ndim - 1 or any(
     want > have

@@ -43,7 +43,9 @@ def read(folder: pathlib.Path) -> Setup:
     raise ValueError(
       f"{folder}: nothing is fitted yet; run launch/run.py first"
     )
-  return study.prepare(_tuples(config), folder)
+  setup = study.prepare(_tuples(config), folder)
+  # Whatever it was trained in: phones and browsers know no other.
+  return setup._replace(network=setup.network.copy(dtype="float32"))
 
 
 def run(

@@ -7,6 +7,7 @@ import json
 import shutil
 import zipfile
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -180,3 +181,16 @@ def test_data_that_changed_do_not_fit_the_partition(config, folder, tmp_path):
   (folder / "labels.csv").write_text("\n".join(text[:-6]) + "\n")
   with pytest.raises(ValueError, match="does not fit"):
     study.prepare(config, tmp_path / "w")
+
+
+@pytest.mark.parametrize(
+  "backend, dtype", [("cpu", "float32"), ("gpu", "bfloat16")]
+)
+def test_other_types_are_for_accelerators(
+  config, tmp_path, monkeypatch, backend, dtype
+):
+  config["network"]["dtype"] = "bfloat16"
+  monkeypatch.setattr(jax, "default_backend", lambda: backend)
+  prepared = study.prepare(config, tmp_path / "w")
+  assert prepared.network.dtype == dtype
+  assert prepared.config["network"]["dtype"] == "bfloat16"
