@@ -46,29 +46,39 @@ def section(results: Results) -> page.Section:
     f"{first['prior']} (for balanced accuracy: equal classes). Codes are "
     f"{first['queries']}. The same bound caps the service: no network answers "
     "better from one of these codes. Epsilon is that of local differential "
-    f"privacy at delta = {first['delta']:g}."
+    f"privacy at delta = {first['delta']:g}. Bits are the most that so many "
+    "codes tell of their inputs together (mutual information), of one input "
+    "and of different ones: a secret of fewer may still be told entirely."
   )
   cells = []
   for row in rows:
     for guarantee in row.guarantees:
       cells += _proved(row, guarantee)
   table = page.Table(
-    ("embedding", "codes", "C/sigma", "epsilon", "what", "proved", "measured"),
+    (
+      *("embedding", "codes", "C/sigma", "epsilon", "bits, one input"),
+      *("bits, different", "what", "proved", "measured"),
+    ),
     tuple(cells),
     "Balanced accuracy that cannot be passed, beside the worst attack of this "
     "set, and the service itself, in percent.",
-    words=(4,),
+    words=(6,),
   )
   return page.Section("guarantees", "Guarantees", (page.Text(text), table))
 
 
 def _proved(row: Row, guarantee: Mapping[str, Any]) -> list[tuple[str, ...]]:
   num = guarantee["num_queries"]
+  bits = guarantee.get("information_bits", {})
   start = (
     embeddings.title(row),
     f"{num:,}",
     f"{guarantee['clip_norm'] / guarantee['sigma']:.3g}",
     f"{guarantee['epsilon']:.3g}",
+    *(
+      f"{bits[of]:.3g}" if of in bits else words.NONE
+      for of in ("one input", "different inputs")
+    ),
   )
   found: list[tuple[str, ...]] = []
   for target, bounds in guarantee["leakage"].items():

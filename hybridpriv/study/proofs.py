@@ -1,6 +1,7 @@
 """What is proved of each defence, in the terms of what was measured on it."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -61,6 +62,10 @@ def prove(
         "ratio": weakest.ratio,
         "epsilon": weakest.epsilon(_DELTA),
         "delta": _DELTA,
+        "information_bits": {
+          "one input": weakest.information(same=True) / math.log(2),
+          "different inputs": weakest.information() / math.log(2),
+        },
         "unit": "one input",
         "queries": "of one input",
         "prior": "the classes as they are mixed in the test",

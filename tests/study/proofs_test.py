@@ -72,6 +72,12 @@ def test_only_what_is_bounded_has_a_guarantee(found, repository):
   assert ten["ratio"] == pytest.approx(np.sqrt(10) * one["ratio"])
   assert ten["epsilon"] > one["epsilon"] > 0
   assert proved["simple/continuous"][0]["law"] == "gaussian"
+  # Four channels that share a power of 1; ten codes of one input, or of ten.
+  one, ten = (g["information_bits"] for g in proved["simple/continuous"])
+  assert one["one input"] == one["different inputs"]
+  assert one["one input"] == pytest.approx(2 * np.log2(1 + 1 / 4))
+  assert ten["one input"] == pytest.approx(2 * np.log2(1 + 10 / 4))
+  assert ten["different inputs"] == pytest.approx(20 * np.log2(1 + 1 / 4))
 
 
 def test_what_is_proved_is_in_the_terms_of_what_is_measured(found):
