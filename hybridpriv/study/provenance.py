@@ -62,5 +62,6 @@ def classes(setup: Setup) -> dict[str, list[str]]:
 
 
 def _network_text(entry: Mapping[str, Any]) -> str:
-  knobs = ", ".join(f"{k}={v}" for k, v in entry.items() if k != "function")
+  usual = {"function": entry["function"], "dtype": "float32"}
+  knobs = ", ".join(f"{k}={v}" for k, v in entry.items() if usual.get(k) != v)
   return f"{entry['function']}({knobs})"
