@@ -7,7 +7,7 @@ Command: python launch/sweep.py --config=configs/ablations/defences_lfw.py:small
   --config.data.path=<folder> --workdir=runs/defences_lfw
   (needs the extra `pretrained`)
 
-Measured: `afterwards`, see configs/lfw_defences.py; `in_the_loop` 89 minutes on
+Measured: `afterwards`, see configs/lfw_defences.py; `in_the_loop` 88 minutes on
 two CPU cores that other work shared: where 22.1 % of identity leaks, active
 97.0 of gender, learned 96.7, nopeek and siamese with reversal 94.3, ties;
 simple 91.6.  docs/results/lfw_defences_in_the_loop.md

@@ -54,7 +54,7 @@ class Outcome(NamedTuple):
 
   Attributes:
     right: share of right answers over draws, by attack seed [a, t]; of an
-      attack on linkage the area under the ROC curve.
+      attack on linkage what `linkage.judge` gives as its third.
     rank: mean rank of the true class, by attack seed [a, t]; of an attack on
       linkage the share of true links found.
     log_rank: mean logarithm of that rank [a, t]; of an attack on linkage 0.

@@ -49,7 +49,11 @@ class Size(NamedTuple):
 
 FULL = Size()
 QUICK = Size(
-  20_000, 4096, (10**4, 10**5), features=500, rounds=3, largest=60_000
+  full=20_000,
+  galleries=(10**4, 10**5),
+  features=500,
+  rounds=3,
+  largest=60_000,
 )
 
 

@@ -245,6 +245,15 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32(name):
   assert feature.dtype == np.float32
   np.testing.assert_array_equal(feature, feature.astype(jnp.bfloat16))
   assert np.ptp(feature) > 0
+  # The cloud computes so as well, whatever type comes over the wire.
+  second = network.stage_names()[1]
+  run = jax.jit(
+    functools.partial(half.apply, train=False, after=first, upto=second)
+  )
+  received = jnp.asarray(feature) * 1.0001  # no bfloat16 any more
+  out = np.asarray(run(variables, received)[0])
+  np.testing.assert_array_equal(out, out.astype(jnp.bfloat16))
+  np.testing.assert_array_equal(out, run(variables, feature)[0])
   assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {
     np.dtype("float32")
   }
