@@ -158,10 +158,9 @@ def folds(config: Config, data_set: dataset.DataSet) -> Any:
 
 def network(config: Config, num_classes: int) -> Any:
   """Build the network of `config.network` with so many logits."""
-  knobs = dict(config["network"])
+  usual = ("dtype", "float32")  # need not be an argument of every network
+  knobs = dict(i for i in config["network"].items() if i != usual)
   found = function(networks, knobs.pop("function"))
-  if knobs.get("dtype") == "float32":
-    del knobs["dtype"]  # what every network does, also one that has no other
   built = call(found, {**knobs, "num_classes": num_classes}, "config.network")
   names = list(built.stage_names())
   starts = [config["train"][phase]["start"] for phase in ("base", "finetune")]

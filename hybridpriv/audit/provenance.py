@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from hybridpriv.audit import page, words
@@ -39,9 +40,15 @@ def threat(results: Results) -> page.Section:
 
 def _without_result(results: Results) -> list[str]:
   """List attacks that were asked for and are missing from some rows."""
-  entries = results.study.get("config", {}).get("audit", {}).get("attacks", {})
+  asked = set()
+  # Of another program the configuration may be anything.
+  for key, path in words.flat(results.study.get("config", {})).items():
+    if entry := re.fullmatch(r"audit\.attacks\.(\w+)\.function", key):
+      # Called as `build.build_attacks` does.
+      family = "" if ":" in str(path) else str(path).partition(".")[0] + "."
+      asked.add(family + entry[1])
   found = []
-  for name in sorted({entry["function"] for entry in entries.values()}):
+  for name in sorted(asked):
     rows = [
       row.name
       for row in results.rows

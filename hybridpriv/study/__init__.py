@@ -143,6 +143,11 @@ def prepare(config: Mapping[str, Any], folder: pathlib.Path) -> Setup:
   data = build.load_data(config, str(stored.place(config, folder)))
   folds = build.folds(config, data)
   network = build.network(config, build.num_logits(config, data))
+  if network.dtype not in ("float32", "bfloat16"):
+    raise ValueError(
+      f"config.network.dtype is {network.dtype!r}; expected 'float32' or"
+      " 'bfloat16'"
+    )
   if jax.default_backend() == "cpu":
     # Slower there in any other, and by the compiler of JAX 0.12 not finite.
     network = network.copy(dtype="float32")

@@ -245,9 +245,9 @@ def test_attacks_that_were_asked_for_and_not_run_are_listed(value):
   value["study"]["config"] = {
     "audit": {
       "attacks": {
-        "a": {"function": "attribute.linear"},
-        "b": {"function": "attribute.mlp"},
-        "c": {"function": "density.kde"},
+        "linear": {"function": "attribute.linear"},
+        "mlp": {"function": "attribute.conv"},  # named by its entry
+        "density": {"function": "density.kde"},
       }
     }
   }
@@ -256,7 +256,7 @@ def test_attacks_that_were_asked_for_and_not_run_are_listed(value):
   first.update(leakage=kept, worst={})
   said = _said(provenance.threat(results.from_json(value)))
   num = len(value["rows"])
-  assert "`density.kde` on all rows" in said
+  assert "`density.density` on all rows" in said
   assert f"`attribute.mlp` on 1 of {num} rows, among them simple" in said
   assert "attribute.linear" not in said
 

@@ -194,3 +194,8 @@ def test_other_types_are_for_accelerators(
   prepared = study.prepare(config, tmp_path / "w")
   assert prepared.network.dtype == dtype
   assert prepared.config["network"]["dtype"] == "bfloat16"
+
+
+def test_a_type_that_no_network_computes_in_is_refused(config, tmp_path):
+  config["network"]["dtype"] = "bf16"
+  _refused(config, tmp_path / "w", "dtype is 'bf16'; expected 'float32' or")
