@@ -117,5 +117,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(
     tracemalloc.stop()
     assert len(found) == num and found[-1, 0, 0, 0] == 7
   # 12 and 49 MB were decoded; at most 8 threads are 16 pictures ahead each.
-  assert peaks[1] < peaks[0] + 1e6 < 1e6 + 8 * 16 * side**2 * 3 * 2
+  # What other tests left behind is counted too, hence the margin.
+  margin = 5e6
+  assert peaks[1] < peaks[0] + margin < margin + 8 * 16 * side**2 * 3 * 2
   assert threading.active_count() == threads
