@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hybridpriv.audit import page, words
 from hybridpriv.audit.results import Results
 
@@ -46,8 +48,16 @@ def section(results: Results) -> page.Section | None:
         tuple(cells),
         f"**{one['target']}** at {words.share(one['leakage'])} %: "
         f"{words.share(one['share'])} % of what the undefended feature leaks "
-        "above its floor. Utility in percent, differences in points.",
+        "above its floor. Utility in percent, differences in points."
+        + _faced(one.get("attacks", ())),
         words=(1, 5),
       )
     )
   return page.Section("ranking", "Ranked at equal leakage", tuple(blocks))
+
+
+def _faced(attacks: Sequence[str]) -> str:
+  """Say whose worst it is, where the file does."""
+  if not attacks:
+    return ""
+  return f" The worst of what every setting faced: {', '.join(attacks)}."

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hybridpriv.audit import embeddings, statistics
+from hybridpriv.audit import assemble, embeddings, statistics
 
 
 def compare(
@@ -47,24 +47,27 @@ def _at_equal_utility(
   tables: Mapping[tuple[str, str, int], statistics.Table],
   target: str,
 ) -> list[dict[str, Any]]:
-  """Compare every curve with the first one where utility is the same."""
+  """Compare every curve with the first one where utility is the same.
+
+  The worst of two curves is that of the attacks which all their rows faced.
+  """
   if not rows[0]["utility"]:
     return []
   lines = curves(rows, target)
   names = list(lines)
   best = rows[0]["utility"][0]["value"]
 
-  def pick(name: str, kind: str) -> list[statistics.Table]:
-    return points(tables, lines[name], kind, target)
-
   found = []
   for other in names[1:]:
-    arguments = (
-      pick(other, "utility"),
-      pick(other, "leakage"),
-      pick(names[0], "utility"),
-      pick(names[0], "leakage"),
-    )
+    pair = lines[other], lines[names[0]]
+    worst, _ = shared_worst([*pair[0], *pair[1]], target)
+    if not worst:
+      continue
+    arguments = [
+      points(tables, own, kind, worst)
+      for own in pair
+      for kind in ("utility", "leakage")
+    ]
     lowest, highest = statistics.utility_range(arguments[0], arguments[2])
     for cost in (0.02, 0.05, 0.1):
       if not lowest <= best - cost <= highest:
@@ -126,14 +129,29 @@ def curves(
   return found
 
 
+def shared_worst(
+  rows: Sequence[Mapping[str, Any]], target: str
+) -> tuple[dict[str, int], list[str]]:
+  """Choose the worst attack of rows as `assemble.worst_of_shared` does.
+
+  Returns:
+    (place of the attack, by name of the row; names of the shared attacks).
+  """
+  places, attacks = assemble.worst_of_shared(
+    [row["leakage"] for row in rows], target
+  )
+  names = [row["name"] for row in rows]
+  return dict(zip(names, places, strict=True)) if places else {}, attacks
+
+
 def points(
   tables: Mapping[tuple[str, str, int], statistics.Table],
   rows: Sequence[Mapping[str, Any]],
   kind: str,
-  target: str,
+  worst: Mapping[str, int],
 ) -> list[statistics.Table]:
-  """Take the tables of a curve: first utility, or worst leakage of a target."""
+  """Take the tables of a curve: first utility, or leakage to `worst`."""
   return [
-    tables[r["name"], kind, r["worst"][target] if kind == "leakage" else 0]
+    tables[r["name"], kind, worst[r["name"]] if kind == "leakage" else 0]
     for r in rows
   ]

@@ -6,6 +6,8 @@ from typing import Any
 from hybridpriv.audit import statistics
 from hybridpriv.study import comparisons
 
+# Leakage and utility of a curve, a table for each strength.
+_Curve = tuple[list[statistics.Table], list[statistics.Table]]
 # What may leak: shares of what the undefended feature leaks above its floor.
 _SHARES = (0.1, 0.25, 0.5)
 
@@ -19,7 +21,8 @@ def rank(
 
   Each is compared with the most useful one; a difference that may be none is a
   tie with it.  The first was picked among all after looking, so that intervals
-  are corrected for all pairs there are (Bonferroni).
+  are corrected for all pairs there are (Bonferroni).  The worst leakage of a
+  row is that of the attacks which every row of every curve faced.
 
   Args:
     rows: all defences, the undefended feature first.
@@ -27,7 +30,8 @@ def rank(
     targets: whose leakage.
 
   Returns:
-    By target and leakage: "target", "desired", "leakage", "share", "curves"
+    By target and leakage: "target", "desired", "leakage", "share", "attacks"
+    (those that every row faced), "curves"
     (each "name", "utility", and its "difference", "low", "high" and "tie" to
     the first), and "short": names of those that were measured to leak more at
     all of their strengths.
@@ -41,31 +45,38 @@ def rank(
       or not undefended["utility"]
     ):
       continue
+    faced, attacks = comparisons.shared_worst(
+      [row for own in lines.values() for row in own], target
+    )
+    if not faced:
+      continue
+    given = {
+      name: (
+        comparisons.points(tables, own, "leakage", faced),
+        comparisons.points(tables, own, "utility", faced),
+      )
+      for name, own in lines.items()
+    }
     worst = undefended["leakage"][undefended["worst"][target]]
     floor = max(worst["floor"], worst["chance"])
     for share in _SHARES:
       at = floor + share * (worst["value"] - floor)
       if at > floor:
-        found.append(_at(undefended, tables, lines, target, at, share))
+        found.append(
+          {
+            "target": target,
+            "desired": undefended["utility"][0]["target"],
+            "leakage": at,
+            "share": share,
+            "attacks": attacks,
+            **_at(given, at),
+          }
+        )
   return found
 
 
-def _at(
-  undefended: Mapping[str, Any],
-  tables: Mapping[tuple[str, str, int], statistics.Table],
-  lines: Mapping[str, Sequence[Mapping[str, Any]]],
-  target: str,
-  at: float,
-  share: float,
-) -> dict[str, Any]:
+def _at(given: Mapping[str, _Curve], at: float) -> dict[str, Any]:
   """Rank all curves at one leakage."""
-  given = {
-    name: (
-      comparisons.points(tables, own, "leakage", target),
-      comparisons.points(tables, own, "utility", target),
-    )
-    for name, own in lines.items()
-  }
   able = {
     name: statistics.utility_at(*tables_of, at)
     for name, tables_of in given.items()
@@ -91,10 +102,6 @@ def _at(
       }
     )
   return {
-    "target": target,
-    "desired": undefended["utility"][0]["target"],
-    "leakage": at,
-    "share": share,
     "curves": ranked,
-    "short": [name for name in lines if name not in able],
+    "short": [name for name in given if name not in able],
   }

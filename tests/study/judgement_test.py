@@ -106,6 +106,20 @@ def _table(value, spread=0.0):
   return statistics.tabulate(right, None, person)
 
 
+def _faced(attack, leakage):
+  """Makes the measurement of one attack."""
+  return {
+    "target": "person",
+    "attack": attack,
+    "metric": "balanced_accuracy",
+    "num_queries": 1,
+    "value": leakage,
+    "validation": leakage,
+    "floor": 0.1,
+    "chance": 0.05,
+  }
+
+
 def _rows(*given):
   rows, tables = [], {}
   for name, training, chain, utility, leakage in given:
@@ -117,7 +131,7 @@ def _rows(*given):
         "privatizer": chain,
         "selected": True,
         "utility": [{"target": "gender", "value": utility}],
-        "leakage": [{"value": leakage, "floor": 0.1, "chance": 0.05}],
+        "leakage": [_faced("attribute.mlp", leakage)],
         "worst": {"person": 0},
       }
     )
@@ -225,6 +239,39 @@ def test_defences_are_ranked_by_utility_at_equal_leakage_worked_by_hand():
   assert middle["short"] == ["leaky, noise grid"]
   # At 0.18 only what leaks less than all others is there.
   assert [c["name"] for c in low["curves"]] == ["quiet, noise grid"]
+
+
+def test_an_attack_on_one_setting_alone_makes_no_curve_look_worse():
+  def grid(training, *points):
+    return [
+      (f"{training}/noise sigma={i}", training, [NOISE | {"sigma": i}], *point)
+      for i, point in enumerate(points)
+    ]
+
+  rows, tables = _rows(
+    ("simple/identity", "simple", [], 0.95, 0.90),
+    *grid("simple", (0.90, 0.60), (0.70, 0.20)),
+    *grid("siamese", (0.90, 0.40), (0.80, 0.20)),
+  )
+  ranked = ranking.rank(rows, tables, ["person"])
+  against = comparisons.compare(rows, tables, ["person"])
+  further = _faced("transfer.published", 0.85)
+  row = next(r for r in rows if r["name"] == "siamese/noise sigma=1")
+  row["leakage"].append(further)
+  row["worst"]["person"] = 1  # the headline of the row itself
+  tables[row["name"], "leakage", 1] = _table(0.85)
+  assert ranking.rank(rows, tables, ["person"]) == ranked
+  assert all(r["attacks"] == ["attribute.mlp"] for r in ranked)
+  again = comparisons.compare(rows, tables, ["person"])
+  equal = [
+    [c for c in found if "equal utility" in c["what"]]
+    for found in (against, again)
+  ]
+  assert equal[0] and equal[0] == equal[1]
+  # Where nothing was tried on all, nothing is compared.
+  row["leakage"] = [further]
+  row["worst"]["person"] = 0
+  assert ranking.rank(rows, tables, ["person"]) == []
 
 
 def test_one_defence_is_not_ranked():
