@@ -173,6 +173,7 @@ def get_config() -> config_dict.ConfigDict:
   c.audit.attacks.nearest = {"function": "neighbour.nearest"}
   c.audit.attacks.centroid = {"function": "neighbour.centroid"}
   c.audit.attacks.bayes = {"function": "likelihood.bayes"}
+  c.audit.attacks.fisher = {"function": "discriminant.linear"}
   # The paper's adversary, the rest of a recognition network behind the client,
   # on the undefended, projected and noisy operating rows; 0 steps for none.
   c.audit.transfer = config_dict.ConfigDict()

@@ -6,7 +6,7 @@ are one vmapped program.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from hybridpriv.attacks import attack as attack_lib
+from hybridpriv.attacks import whitening
 
 # (key, codes [1, ...], number of outputs) -> parameters
 Init = Callable[[jax.Array, jax.Array, int], Any]
@@ -146,7 +147,8 @@ def learn(
 
   Batches are balanced by class.  Every step draws new noise; validation draws
   new noise at every look.  Codes are standardised by the mean and spread of
-  the attacker's own training codes.
+  the attacker's own training codes; short ones that still vary much more in one
+  direction than in another are whitened too, see `whitening`.
 
   Args:
     key: typed key.
@@ -158,14 +160,15 @@ def learn(
     learning_rate: Adam's, traced.
     weight_decay: decoupled, traced.
     by_channel: whether the components of a channel, the last axis, have one
-      spread, so that a pattern is as large wherever it stands.
+      spread, so that a pattern is as large wherever it stands; such codes are
+      not whitened.
     batch_size: samples a step.
     max_steps: hard limit.
     patience: looks at validation without a new best before it stops.
 
   Returns:
-    {"params", "mean", "std"} of the look with the lowest balanced validation
-    loss.
+    {"params", "mean", "std"}, and "turn" for codes that may be whitened, of
+    the look with the lowest balanced validation loss.
   """
   keys = jax.random.split(key, 3)
   weights, held_out = auxiliary.train_weights, auxiliary.validation_index
@@ -173,12 +176,15 @@ def learn(
   mean, std = attack_lib.moments(attack_lib.flatten(sent), weights)
   if by_channel:
     std = _shared(std, sent.shape[1:])
+  scale = {"mean": mean, "std": std}
+  if not by_channel and len(std) <= whitening.LONGEST:
+    codes = attack_lib.standardise(sent, mean, std)
+    scale["turn"] = whitening.where_uneven(codes, weights)
 
   def entropy(params: Any, noise: jax.Array, index: jax.Array) -> jax.Array:
-    codes = victim.sample(noise, index)
-    standard = attack_lib.standardise(codes, mean, std).reshape(codes.shape)
+    codes = scaled(scale, victim.sample(noise, index))
     return optax.softmax_cross_entropy_with_integer_labels(
-      logits(params, standard), auxiliary.label[index]
+      logits(params, codes), auxiliary.label[index]
     )
 
   best = descend(
@@ -194,7 +200,15 @@ def learn(
     max_steps=max_steps,
     patience=patience,
   )
-  return {"params": best, "mean": mean, "std": std}
+  return {"params": best} | scale
+
+
+def scaled(attacker: Mapping[str, jax.Array], codes: jax.Array) -> jax.Array:
+  """Give codes [b, ...] as the network of `learn` sees them, in their shape."""
+  found = attack_lib.standardise(codes, attacker["mean"], attacker["std"])
+  if "turn" in attacker:
+    found = whitening.product(found, attacker["turn"])
+  return found.reshape(codes.shape)
 
 
 def _shared(std: jax.Array, shape: tuple[int, ...]) -> jax.Array:

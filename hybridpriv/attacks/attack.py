@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from hybridpriv.attacks import outliers
 from hybridpriv.privatizers import privatizer as privatizer_lib
 
 LIMIT = 10.0  # spreads: farther out is held for no farther than that
@@ -16,7 +17,7 @@ LIMIT = 10.0  # spreads: farther out is held for no farther than that
 
 @functools.partial(
   jax.tree_util.register_dataclass,
-  data_fields=["codes", "law", "which", "rows", "uncensored"],
+  data_fields=["codes", "law", "which", "rows", "uncensored", "bulk"],
   meta_fields=["noise", "num_queries"],
 )
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Victim:
     num_queries: how many codes of the same input are averaged (static).
     uncensored: features of the same samples by another encoder, one that no
       defence has censored [v, n, r]; None where the attacker has none.
+    bulk: where most codes lie, to draw in what lies far out; None for not.
   """
 
   codes: jax.Array
@@ -44,6 +46,7 @@ class Victim:
   noise: privatizer_lib.Privatizer
   num_queries: int = 1
   uncensored: jax.Array | None = None
+  bulk: outliers.Bulk | None = None
 
   def sample(self, key: jax.Array, index: jax.Array) -> jax.Array:
     """Draw codes of auxiliary samples as they are sent, with fresh noise.
@@ -53,21 +56,24 @@ class Victim:
       index: places in the auxiliary set, [b].
 
     Returns:
-      [b, ...]; the mean of `num_queries` draws.
+      [b, ...]; the mean of `num_queries` draws.  Each is drawn in before, if
+      `bulk` says where most lie: one that lies far out would be the mean.
     """
     law = jax.tree.map(lambda x: x[self.which], self.law)
-    clean = self.clean(index)
+    clean = self.codes[self.which, self.rows[index]]
+
+    def draw(key: jax.Array) -> jax.Array:
+      return self._seen(self.noise.encode(law, key, clean))
+
     if self.num_queries == 1:
-      return self.noise.encode(law, key, clean)
+      return draw(key)
     keys = jax.random.split(key, self.num_queries)
 
     def add(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
-      return total + self.noise.encode(law, key, clean), None
+      return total + draw(key), None
 
     # A running sum: a hundred draws of every sample need not fit in memory.
-    start = jnp.zeros(
-      jax.eval_shape(self.noise.encode, law, keys[0], clean).shape
-    )
+    start = jnp.zeros(jax.eval_shape(draw, keys[0]).shape)
     return jax.lax.scan(add, start, keys)[0] / self.num_queries
 
   def clean(self, index: jax.Array) -> jax.Array:
@@ -76,7 +82,11 @@ class Victim:
     The attacker can: these inputs are its own, and it knows client and
     privatizer.
     """
-    return self.codes[self.which, self.rows[index]]
+    return self._seen(self.codes[self.which, self.rows[index]])
+
+  def _seen(self, codes: jax.Array) -> jax.Array:
+    """Draw in codes [b, ...] that lie far out, and leave all others."""
+    return codes if self.bulk is None else outliers.draw_in(codes, self.bulk)
 
   def reference(self, index: jax.Array) -> jax.Array:
     """Give the uncensored features of auxiliary samples, [b, r].

@@ -214,9 +214,7 @@ def _attack(
     )
 
   def score(attacker: Any, codes: jax.Array) -> jax.Array:
-    mean, std = attacker["mean"], attacker["std"]
-    standard = attack_lib.standardise(codes, mean, std)
-    return logits(attacker["params"], standard.reshape(codes.shape))
+    return logits(attacker["params"], adversary.scaled(attacker, codes))
 
   grid = attack_lib.grid(learning_rate=learning_rate, weight_decay=weight_decay)
   return attack_lib.Attack(name, fit, score, grid)

@@ -173,6 +173,7 @@ def _attack(
       rows=jnp.arange(len(features)),
       noise=privatizer_lib.chain(),
       num_queries=1,
+      bulk=None,  # of codes; these are the attacker's own features
     )
     reader = adversary.learn(
       keys[0],
@@ -184,7 +185,7 @@ def _attack(
       weight_decay=knobs["weight_decay"],
       max_steps=max_steps,
     )
-    target = attack_lib.standardise(features, reader["mean"], reader["std"])
+    target = adversary.scaled(reader, features)
     weights = auxiliary.train_weights
     own = attack_lib.flatten(victim.sample(keys[1], auxiliary.train_index))
     mean, std = attack_lib.moments(own, weights)

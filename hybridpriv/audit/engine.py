@@ -7,7 +7,6 @@ is tried with one seed; the best on attacker validation is then run with the
 other seeds.
 """
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -17,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from hybridpriv.attacks import attack as attack_lib
-from hybridpriv.attacks import linkage, rank
+from hybridpriv.attacks import outliers
+from hybridpriv.audit import job
 from hybridpriv.audit import problems as problems_lib
 from hybridpriv.privatizers import privatizer as privatizer_lib
 
@@ -25,6 +25,7 @@ from hybridpriv.privatizers import privatizer as privatizer_lib
 # a CPU's cache (there, blocks of 128 were seen twice as slow as blocks of 8).
 _MEMORY = 2**32
 _CACHE = 2**24
+_TOGETHER = 8  # pairs whose codes are looked at in one call
 
 
 class Victims(NamedTuple):
@@ -116,7 +117,7 @@ def attack_all(
   num_classes = max(p.num_classes for p in problems)
   draws = draws if victims.noise.is_random else 1
   num = num_jobs(attack, len(pairs), seeds)
-  program = _program(attack, victims.noise, num_classes, draws, num_queries)
+  program = job.program(attack, victims.noise, num_classes, draws, num_queries)
   block = _block_size(victims, padded, num_classes, num)
   shared = (
     jnp.asarray(victims.codes),
@@ -125,6 +126,8 @@ def attack_all(
     jax.tree.map(jnp.asarray, padded),
     key,
   )
+
+  bulks = _bulks(victims.noise, shared, pairs)
 
   def run(jobs: list[tuple[int, int, dict[str, float], int]]) -> list[Any]:
     # A block takes as long as its slowest job: like goes with like.
@@ -142,6 +145,10 @@ def attack_all(
         np.asarray(problem, np.int32),
         {k: np.asarray([x[k] for x in knobs], np.float32) for k in knobs[0]},
         np.asarray(seed, np.int32),
+        jax.tree.map(
+          lambda *x: np.stack(x),
+          *(bulks[pair] for pair in zip(victim, problem, strict=True)),
+        ),
       )
       out = jax.device_get(out)
       results += [
@@ -250,140 +257,6 @@ def num_jobs(attack: attack_lib.Attack, pairs: int, seeds: int) -> int:
   return pairs * (len(attack.grid) + seeds - 1)
 
 
-_PROGRAMS: dict[Any, Any] = {}
-
-
-def _program(
-  attack: attack_lib.Attack,
-  noise: privatizer_lib.Privatizer,
-  num_classes: int,
-  draws: int,
-  num_queries: int,
-) -> Any:
-  """Compile the jobs of one attack once for all victims of one noise.
-
-  On a CPU the compiler is told to hurry: these programs run about as fast
-  for it and compile in half to three quarters of the time.
-  """
-  hurry = jax.default_backend() == "cpu"
-  options = {"xla_backend_optimization_level": 1} if hurry else None
-  law = privatizer_lib.program(noise)
-  name = (attack.fit, attack.score, law, num_classes, draws, num_queries)
-  if name not in _PROGRAMS:
-    one = _job(attack, noise, num_classes, draws, num_queries)
-    axes = (None, None, None, None, None, 0, 0, 0, 0)
-    mapped = jax.vmap(one, in_axes=axes)
-    _PROGRAMS[name] = jax.jit(mapped, compiler_options=options)
-  return _PROGRAMS[name]
-
-
-def _job(
-  attack: attack_lib.Attack,
-  noise: privatizer_lib.Privatizer,
-  num_classes: int,
-  draws: int,
-  num_queries: int,
-) -> Callable[..., dict[str, jax.Array]]:
-  """Make the pure function of one job."""
-
-  def one(
-    codes: jax.Array,
-    law: Any,
-    reference: jax.Array | None,
-    problems: problems_lib.Padded,
-    key: jax.Array,
-    which: jax.Array,
-    problem: jax.Array,
-    knobs: dict[str, jax.Array],
-    seed: jax.Array,
-  ) -> dict[str, jax.Array]:
-    for number in (which, problem, seed):
-      key = jax.random.fold_in(key, number)
-    fit_key, ask_key = jax.random.split(key)
-    own = jax.tree.map(lambda x: x[problem], problems)
-    law = jax.tree.map(lambda x: x[which][None], law)
-
-    def sender(rows: jax.Array) -> attack_lib.Victim:
-      # Nothing but these rows: what is not here cannot be looked at.
-      own = codes[which, rows][None]
-      place, first = jnp.arange(rows.shape[0]), jnp.zeros([], jnp.int32)
-      return attack_lib.Victim(own, law, first, place, noise, num_queries)
-
-    victim = sender(own.rows)
-    if reference is not None:
-      features = reference[which, own.rows][None]
-      victim = dataclasses.replace(victim, uncensored=features)
-    auxiliary = attack_lib.Auxiliary(
-      own.label, own.train, own.validation, num_classes
-    )
-    attacker = attack.fit(fit_key, victim, auxiliary, knobs)
-    if attack.links:
-      return _linked(attack, attacker, sender, own, ask_key, draws)
-
-    def draw(key: jax.Array) -> tuple[jax.Array, ...]:
-      sent = asked.sample(key, jnp.arange(rows.shape[0]))
-      scores = attack.score(attacker, sent)
-      # As if codes of one person were independent given the label.
-      scores = jax.ops.segment_sum(scores, together, rows.shape[0])[together]
-      right, ranks = rank.of_scores(scores, label)
-      return right, ranks, jnp.log(ranks)
-
-    # Validation and attacked samples are asked together, one program.
-    held_out = auxiliary.validation_index
-    rows = jnp.concatenate([own.rows[held_out], own.test_rows])
-    label = jnp.concatenate([own.label[held_out], own.test_label])
-    alone = jnp.arange(held_out.shape[0])
-    together = jnp.concatenate([alone, alone.shape[0] + own.together])
-    asked = sender(rows)
-    drawn = jax.lax.map(draw, jax.random.split(ask_key, draws))
-    right, ranks, logs = jax.tree.map(lambda x: jnp.mean(x, axis=0), drawn)
-    num = held_out.shape[0]
-    return {
-      "validation": jnp.sum(right[:num] * auxiliary.validation_weights),
-      "right": right[num:],
-      "rank": ranks[num:],
-      "log_rank": logs[num:],
-    }
-
-  return one
-
-
-def _linked(
-  attack: attack_lib.Attack,
-  attacker: Any,
-  sender: Callable[[jax.Array], attack_lib.Victim],
-  own: problems_lib.Padded,
-  key: jax.Array,
-  draws: int,
-) -> dict[str, jax.Array]:
-  """Compare codes of people never seen, each with fresh noise."""
-  start = own.train.shape[0]
-  held_out = (own.rows[start:], own.label[start:], own.validation)
-  attacked = (own.test_rows, own.test_label, own.test_mask)
-
-  def judged(key: jax.Array, part: Any) -> tuple[jax.Array, ...]:
-    rows, label, mask = part
-    asked, places = sender(rows), jnp.arange(rows.shape[0])
-
-    def draw(key: jax.Array) -> tuple[jax.Array, ...]:
-      a, b = (asked.sample(k, places) for k in jax.random.split(key))
-      return linkage.judge(attack.score(attacker, a, b), label, mask)
-
-    drawn = jax.lax.map(draw, jax.random.split(key, draws))
-    return jax.tree.map(lambda x: jnp.mean(x, axis=0), drawn)
-
-  ours, theirs = jax.random.split(key)
-  areas, *_ = judged(ours, held_out)
-  _, found, right = judged(theirs, attacked)
-  weight = held_out[2] / jnp.sum(held_out[2])
-  return {
-    "validation": jnp.sum(areas * weight),
-    "right": right,
-    "rank": found,
-    "log_rank": jnp.zeros_like(right),
-  }
-
-
 def _block_size(
   victims: Victims, padded: problems_lib.Padded, num_classes: int, jobs: int
 ) -> int:
@@ -398,3 +271,21 @@ def _block_size(
   if jobs > 512 and not on_cpu:
     suits = 512
   return min(max(able, 8), suits)
+
+
+def _bulks(
+  noise: privatizer_lib.Privatizer,
+  shared: tuple[Any, ...],
+  pairs: Sequence[tuple[int, int]],
+) -> dict[tuple[int, int], outliers.Bulk]:
+  """Find where most codes lie that each attacker has of its own."""
+  codes, law, _, padded, key = shared
+  look, found = job.look(noise), {}
+  for start in range(0, len(pairs), _TOGETHER):
+    part = list(pairs[start : start + _TOGETHER])
+    full = part + [part[-1]] * (_TOGETHER - len(part))
+    which, problem = np.asarray(full, np.int32).T
+    out = jax.device_get(look(codes, law, padded, key, which, problem))
+    for i, pair in enumerate(part):
+      found[pair] = jax.tree.map(lambda x, i=i: x[i], out)
+  return found

@@ -41,6 +41,7 @@ def _code(more: str) -> bytes:
     *sorted((root / "attacks").glob("*.py")),
     *sorted((root / "privatizers").glob("*.py")),
     root / "audit" / "engine.py",
+    root / "audit" / "job.py",
   ]
   for file in [*files, pathlib.Path(more)] if more else files:
     own.update(file.read_bytes())
