@@ -222,20 +222,30 @@ def _table(
     bare = [curve.undefended] if curve.undefended is not None else []
     for row in [*bare, *curve.rows]:
       knob = embeddings.noise_knob(row)
+      bare_name = "none" if row.embedding == "identity" else row.embedding
       cells.append(
         (
           curve.label,
-          f"{knob[0]} {knob[1]:g}" if knob else row.embedding,
+          f"{knob[0]} {knob[1]:g}" if knob else bare_name,
           *(words.measured(row.utility_of(name)) for name in desired),
-          *(words.measured(measure.of(row)) for measure in columns),
+          *(cell for measure in columns for cell in _left(measure.of(row))),
         )
       )
   return page.Table(
     ("method", "noise")
     + tuple(f"utility: {name}" for name in desired)
-    + tuple(f"{measure.target}: {measure.name}" for measure in columns),
+    + tuple(
+      name
+      for measure in columns
+      for name in (f"{measure.target}: {measure.name}", "ceiling")
+    ),
     tuple(cells),
     "Balanced utility, and what is left of privacy by each measure (higher is "
     "more private), in percent, with 95 % intervals.",
     words=(1,),
   )
+
+
+def _left(m: Measurement | None) -> tuple[str, str]:
+  """Print what is left of privacy, and what no defence could exceed."""
+  return words.measured(m), words.share(m.floor if m else None)

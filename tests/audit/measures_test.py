@@ -175,7 +175,9 @@ def test_the_comparison_has_them_without_being_asked(kept, text):
     if m["attack"] == "density.density" and m["metric"] == "log_rank"
   )
   ends = [100 * (1 - leak[name]) for name in ("value", "high", "low")]
-  expected = "{:.1f} [{:.1f}, {:.1f}] |".format(*ends)
+  expected = "{:.1f} [{:.1f}, {:.1f}] | {:.1f} |".format(
+    *ends, 100 * (1 - leak["floor"])
+  )
   (line,) = (
     x
     for x in lines
