@@ -3,6 +3,7 @@
   python launch/report.py runs/demo
   python launch/report.py runs/one runs/two --out=runs/comparison --csv --latex
   python launch/report.py docs/results/lfw_gender.json --out=runs/again
+  python launch/report.py runs/one runs/two --against=likelihood.bayes:rank
 
 Workdirs are arguments without a dash; --workdir names one as well. Results
 files that were kept, as in docs/results/, may stand for workdirs. With
@@ -21,6 +22,13 @@ OUT = flags.DEFINE_string(
 )
 CSV = flags.DEFINE_bool(
   "csv", False, "also write every measurement, measurements.csv"
+)
+AGAINST = flags.DEFINE_list(
+  "against",
+  [],
+  "attacks that a comparison draws utility against, each alone or with a"
+  " metric, as in likelihood.bayes:rank; default: neighbour.first:accuracy and"
+  " density.density:log_rank, where all studies have them",
 )
 LATEX = flags.DEFINE_bool(
   "latex", False, "also write a table for LaTeX (booktabs), embeddings.tex"
@@ -42,12 +50,14 @@ def main(given: list[str]) -> None:
     study.run(program.config(), workdirs[0], "audit", command=program.command())
   from hybridpriv.audit import card, compare
 
+  if AGAINST.value and len(workdirs) == 1:
+    program.fail("--against belongs to a comparison: name two workdirs")
   if len(workdirs) == 1:
     is_file = workdirs[0].suffix == ".json"
     out = pathlib.Path(OUT.value) if is_file else None
     page = card.write(workdirs[0], out)
   else:
-    page = compare.write(workdirs, pathlib.Path(OUT.value))
+    page = compare.write(workdirs, pathlib.Path(OUT.value), AGAINST.value)
   print(page)
   for wanted, name, table in (
     (CSV.value, "measurements.csv", compare.to_csv),

@@ -9,7 +9,10 @@ import program
 from absl import flags
 
 DRY_RUN = flags.DEFINE_bool(
-  "dry_run", False, "print shape, parameters, MACs and bytes of every stage"
+  "dry_run",
+  False,
+  "print shape, parameters, MACs and bytes of every stage, and what published"
+  " weights report",
 )
 CLASSES = flags.DEFINE_integer(
   "classes", 2, "logits of a --dry_run, which reads no data", lower_bound=1

@@ -105,6 +105,8 @@ def test_steps_to_profile_are_two_numbers(launch, steps):
 def test_a_report_of_nothing_says_what_to_run(launch, tmp_path):
   assert "run the audit" in _one_line(launch("report", tmp_path, check=False))
   assert "--workdir" in _one_line(launch("report", check=False))
+  asked = ("docs/results/lfw_dpfe.json", "--against=neighbour.first")
+  assert "name two workdirs" in _one_line(launch("report", *asked, check=False))
 
 
 # --- One whole study.

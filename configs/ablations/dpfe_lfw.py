@@ -17,7 +17,7 @@ less, a tie but for one: docs/results/lfw_dpfe_gender_emotion.md.
 
 from configs import default, lfw_dpfe
 
-_SETS = {
+SETS = {
   "gender": ("gender", "emotion"),
   "gender_emotion": ("gender,emotion", ""),
 }
@@ -29,7 +29,7 @@ def get_config(variant: str = "full"):
   c.sweep = default.in_order(
     {
       name: {"data": {"desired": desired, "unforeseen": unforeseen}}
-      for name, (desired, unforeseen) in _SETS.items()
+      for name, (desired, unforeseen) in SETS.items()
     }
   )
   return c

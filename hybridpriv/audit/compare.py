@@ -19,6 +19,7 @@ from hybridpriv.audit import (
   figures,
   layers,
   levels,
+  measures,
   page,
   statistics,
   words,
@@ -43,18 +44,25 @@ _FIELDS = (
 )
 
 
-def write(workdirs: Sequence[pathlib.Path], out: pathlib.Path) -> pathlib.Path:
+def write(
+  workdirs: Sequence[pathlib.Path],
+  out: pathlib.Path,
+  against: Sequence[str] = (),
+) -> pathlib.Path:
   """Write a report that compares workdirs; an old one is replaced whole.
 
   Args:
     workdirs: at least two audited studies' folders.
     out: the folder of the report.
+    against: attacks, with a metric or not, that utility is drawn against, see
+      `measures.section`.
 
   Returns:
     The path of `index.html`.
 
   Raises:
-    ValueError: for fewer than two workdirs, or one given twice.
+    ValueError: for fewer than two workdirs, one given twice, or an attack that
+      not all of them have.
     FileNotFoundError: when one has not been audited.
   """
   studies = studies_lib.read(workdirs)
@@ -64,7 +72,7 @@ def write(workdirs: Sequence[pathlib.Path], out: pathlib.Path) -> pathlib.Path:
     )
   out = pathlib.Path(out)
   out.parent.mkdir(parents=True, exist_ok=True)
-  return card.publish(functools.partial(_page, studies), out)
+  return card.publish(functools.partial(_page, studies, against), out)
 
 
 def to_csv(workdirs: Sequence[pathlib.Path]) -> str:
@@ -136,9 +144,12 @@ def _shared(studies: Sequence[Study]) -> tuple[list[str], list[str]]:
   )
 
 
-def _page(studies: Sequence[Study], folder: pathlib.Path) -> page.Page:
+def _page(
+  studies: Sequence[Study], against: Sequence[str], folder: pathlib.Path
+) -> page.Page:
   parts = [
     layers.section([study.results for study in studies], folder),
+    measures.section(studies, folder, against),
     page.Section("studies", "The studies", _studies(studies)),
     page.Section("curves", "Utility against leakage", _curves(studies, folder)),
     levels.section(studies),

@@ -162,8 +162,26 @@ def rank_privacy(row: Row) -> Measurement | None:
 
   Higher is more private, and the floor is a ceiling.
   """
+  return privacy(row, attack="rank.image", metric="rank")
+
+
+def privacy(
+  row: Row, *, attack: str, metric: str, target: str | None = None
+) -> Measurement | None:
+  """Return what an attack leaves with one code: one minus what it reaches.
+
+  Higher is more private, and the floor is a ceiling.
+
+  Args:
+    row: the defence.
+    attack: "family.name".
+    metric: one that is a share.
+    target: what is attacked; None for the first one.
+  """
   for m in row.leakage:
-    if (m.attack, m.metric, m.num_queries) == ("rank.image", "rank", 1):
+    if (m.attack, m.metric, m.num_queries) == (attack, metric, 1) and (
+      target in (None, m.target)
+    ):
       return dataclasses.replace(
         m,
         value=1 - m.value,

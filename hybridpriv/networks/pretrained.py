@@ -15,7 +15,10 @@ from hybridpriv.networks import resnet as resnet_lib
 _PACKAGE = "face_recognition_models"
 _FILE = "dlib_face_recognition_resnet_model_v1.dat"
 _OUTPUTS = 128
-_GAP = 1024  # bytes at most between two tensors: names and numbers of layers
+# Bytes at most before a tensor (341) and behind the last one (72): names and
+# numbers of layers. The smallest tensor and what stands before it take 358.
+_GAP = 384
+_END = 128
 
 # What ends the name of a tensor, by its kind in the network.
 _TORCH = {
@@ -45,7 +48,8 @@ def resnet29_dlib(path: str = "") -> dict[str, Any]:
     Variables of `dlib.resnet29_dlib(num_classes=128)`.
 
   Raises:
-    ValueError: if the file is missing, cut short or another one.
+    ValueError: if the file is missing, cut short or another one, such as one
+      with further tensors.
   """
   file = pathlib.Path(path).expanduser() if path else _shipped()
   try:
@@ -72,7 +76,8 @@ def vgg16(
 
   What a picture has to be multiplied by and centred at is not in such a file,
   nor is the order of its channels. Keras's weights and Caffe's expect BGR, also
-  where the names have been changed since.
+  where the names have been changed since; where `channels` is not what files
+  with such names were published for, the report says so.
 
   Args:
     network: the network to read for, of the width and with the classes of the
@@ -120,19 +125,27 @@ def vgg16(
     caffe[stage, "dense"] = stage
     keras[stage, "dense"] = name
   grids = {"fc6": (image[0], image[1])}
-  namings = [published.Naming(torch, _TORCH, "OIHW", grids, shifts)]
+  namings = [published.Naming(torch, _TORCH, "OIHW", grids, shifts, "rgb")]
   if network.norm == "none":
-    namings.append(published.Naming(caffe, _TORCH, "OIHW", grids, {}))
-    namings.append(published.Naming(keras, _KERAS, "HWIO", grids, {}))
-  return published.load(
-    path,
-    like,
-    namings,
-    channels=channels,
-    head=head,
-    first="conv1_1",
-    last="fc8",
-  )
+    namings.append(published.Naming(caffe, _TORCH, "OIHW", grids, {}, "bgr"))
+    namings.append(published.Naming(keras, _KERAS, "HWIO", grids, {}, "bgr"))
+  try:
+    return published.load(
+      path,
+      like,
+      namings,
+      channels=channels,
+      head=head,
+      first="conv1_1",
+      last="fc8",
+    )
+  except ValueError as error:
+    if "running_mean" in str(error) or "are not known" in str(error):
+      raise ValueError(
+        f'{error}. This network has norm="{network.norm}": a file of'
+        ' torchvision\'s vgg16_bn goes with norm="batch", any other with "none"'
+      ) from error
+    raise
 
 
 def resnet(
@@ -197,9 +210,9 @@ def resnet(
       keras[stage, module] = f"{own}_bn" if is_norm else f"{own}_conv"
       if is_norm:
         shifts[stage, module] = f"{own}_conv/bias"
-  namings = [published.Naming(layers, _TORCH, "OIHW", {}, {})]
+  namings = [published.Naming(layers, _TORCH, "OIHW", {}, {}, "rgb")]
   if network.halves_first:
-    namings.append(published.Naming(keras, _KERAS, "HWIO", {}, shifts))
+    namings.append(published.Naming(keras, _KERAS, "HWIO", {}, shifts, "bgr"))
   try:
     return published.load(
       path,
@@ -314,6 +327,11 @@ def _dlib_stages(
     )
     inputs = channels
   kernel = take("fc", inputs, _OUTPUTS, 1, 1).reshape(inputs, _OUTPUTS)
+  if (more := len(content) - place) > _END:
+    raise ValueError(
+      f"{name} goes on for {more} bytes behind fc, the last tensor: it is not"
+      f" {_FILE}; fetch it again"
+    )
   yield "fc", {"dense": {"kernel": kernel}}
 
 

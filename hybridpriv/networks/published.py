@@ -5,18 +5,16 @@ tensor of the network is looked up under that naming. A network is loaded whole
 or not at all: whatever does not fit is an error that lists it.
 """
 
-import io
 import math
-import pathlib
 import re
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
+
+from hybridpriv.networks import named_tensors
 
 _SHOWN = 4  # names of a kind that a report prints; its fields hold all
 
@@ -30,29 +28,6 @@ _KERAS_LEAF = {"W": "kernel", "b": "bias", "0": "kernel", "1": "bias"}
 _KERAS_LEAF["beta"] = "bias"  # of a normalization
 _KERAS_NORM = ("gamma", "bias", "moving_mean", "moving_variance")
 
-# Of an archive: RuntimeError if it is encrypted or packed in a rare way.
-_BROKEN = (
-  zipfile.BadZipFile,
-  zlib.error,
-  EOFError,
-  OSError,
-  RuntimeError,
-  ValueError,
-)
-
-_SAFETENSORS = {
-  "F64": np.dtype("<f8"),
-  "F32": np.dtype("<f4"),
-  "F16": np.dtype("<f2"),
-  "BF16": jnp.dtype(jnp.bfloat16),  # unknown to NumPy and safetensors.numpy
-  "I64": np.dtype("<i8"),
-  "I32": np.dtype("<i4"),
-  "I16": np.dtype("<i2"),
-  "I8": np.dtype("i1"),
-  "U8": np.dtype("u1"),
-  "BOOL": np.dtype("?"),
-}
-
 
 class Report(NamedTuple):
   """What became of the tensors of a network and of a file.
@@ -63,12 +38,14 @@ class Report(NamedTuple):
       the file is the one that was looked for.
     unused: names in the file that were not read.
     misshapen: name in the file, shape there, shape wanted there.
+    caution: what else to look at, "" for nothing.
   """
 
   matched: tuple[tuple[str, str], ...]
   missing: tuple[tuple[str, str], ...]
   unused: tuple[str, ...]
   misshapen: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+  caution: str = ""
 
   def __str__(self) -> str:
     pairs = [f"{name} ({looked_for})" for name, looked_for in self.missing]
@@ -84,6 +61,8 @@ class Report(NamedTuple):
     ):
       if names:
         text.append(f"{len(names)} {what}: {_few(names)}")
+    if self.caution:
+      text.append(self.caution)
     return "; ".join(text)
 
 
@@ -98,6 +77,7 @@ class Naming(NamedTuple):
     grids: stage with such a dense layer, to height and width of its image.
     shifts: stage and module of a normalization, to the bias in the file of the
       convolution before, which is taken off the mean: ours have no bias.
+    channels: what files with such names were published for, "rgb" or "bgr".
   """
 
   layers: Mapping[tuple[str, str], str]
@@ -105,6 +85,7 @@ class Naming(NamedTuple):
   order: str
   grids: Mapping[str, tuple[int, int]]
   shifts: Mapping[tuple[str, str], str]
+  channels: str
 
 
 def match(
@@ -212,7 +193,8 @@ def load(
     path: a file of safetensors or of NumPy's npz, told apart by content.
     like: variables of the network, or their shapes.
     namings: those that the file may use.
-    channels: what the file expects, "rgb" or "bgr".
+    channels: what the file expects, "rgb" or "bgr"; the report says if files
+      with such names were published for the other.
     head: "keep" or "drop".
     first: the first stage, whose convolution is turned to take RGB.
     last: the last stage, left out if the head is dropped.
@@ -237,7 +219,7 @@ def load(
     raise ValueError(
       f'channels="bgr" is for images of 3 channels; these have {inputs}'
     )
-  tensors = _read(path)
+  tensors = named_tensors.read(path)
   try:
     names = _by_tidy_name(tensors)
     wanted = [
@@ -256,6 +238,8 @@ def load(
     )
   except ValueError as error:
     raise ValueError(f"{path}: {error}") from error
+  if inputs == 3 and channels != naming.channels:
+    report = report._replace(caution=_other_channels(naming, first, channels))
   if channels == "bgr":
     conv = variables["params"][first]["conv"]
     conv["kernel"] = np.ascontiguousarray(conv["kernel"][:, :, ::-1])
@@ -300,6 +284,17 @@ def _other_order(
   return []
 
 
+def _other_channels(naming: Naming, first: str, channels: str) -> str:
+  """Say that files with such names were published for other channels."""
+  layer = naming.layers[first, "conv"]
+  own = naming.channels
+  return (
+    f"names such as {layer}{naming.leaves['kernel']} were published for"
+    f' {own.upper()}, and channels="{channels}" was given: unless this file is'
+    f' known to expect {channels.upper()}, give channels="{own}"'
+  )
+
+
 def _by_tidy_name(names: Iterable[str]) -> dict[str, str]:
   """Map names without what differs among files to the names in this one."""
   tidied: dict[str, str] = {}
@@ -332,63 +327,6 @@ def _floats(name: str, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
   if not np.isfinite(value).all():
     raise ValueError(f"{name} holds numbers that are not finite in float32")
   return value
-
-
-def _read(path: str) -> dict[str, np.ndarray]:
-  """Read the tensors of a file, never an object of Python."""
-  file = pathlib.Path(path).expanduser()
-  try:
-    content = file.read_bytes()
-  except OSError as error:
-    raise ValueError(f"cannot read the weights {file}: {error}") from error
-  try:
-    if content.startswith(b"PK"):
-      return _read_npz(content)
-    if content[8:9] == b"{":
-      return _read_safetensors(content)
-  except ValueError as error:
-    raise ValueError(f"{file}: {error}") from error
-  raise ValueError(
-    f"{file} is neither safetensors nor npz: it starts with {content[:8]!r}."
-    " Pickles and HDF5 are not read; save the tensors, by name, as one of these"
-  )
-
-
-def _read_npz(content: bytes) -> dict[str, np.ndarray]:
-  """Read an archive of arrays."""
-  try:
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-      tensors = {name: archive[name] for name in archive.files}
-  except _BROKEN as error:
-    raise ValueError(f"is cut short or no npz of numbers: {error}") from error
-  for name, value in tensors.items():
-    if not isinstance(value, np.ndarray):
-      raise ValueError(
-        f"holds {name}, which is no array; a checkpoint of PyTorch is a pickle"
-        " and is not read: save its state_dict as safetensors"
-      )
-  return tensors
-
-
-def _read_safetensors(content: bytes) -> dict[str, np.ndarray]:
-  """Read safetensors, bfloat16 included."""
-  try:
-    import safetensors
-  except ImportError as error:
-    raise ValueError(
-      "safetensors is not installed: pip install 'hybridpriv[pretrained]'"
-    ) from error
-  try:
-    entries = safetensors.deserialize(content)
-  except safetensors.SafetensorError as error:
-    raise ValueError(f"is cut short or no safetensors: {error}") from error
-  tensors = {}
-  for name, entry in entries:
-    if entry["dtype"] not in _SAFETENSORS:
-      raise ValueError(f"{name} is {entry['dtype']}; expected F32, F16 or BF16")
-    values = np.frombuffer(entry["data"], _SAFETENSORS[entry["dtype"]])
-    tensors[name] = values.reshape(entry["shape"])
-  return tensors
 
 
 def _few(names: Sequence[str]) -> str:

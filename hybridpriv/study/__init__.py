@@ -246,12 +246,15 @@ def _timed(folder: pathlib.Path, stage: str, say: Any) -> Iterator[None]:
 def describe(config: Mapping[str, Any], num_classes: int) -> str:
   """Draw the stage table of a configuration, without data.
 
+  Published weights that it names are read, and what they report comes last.
+
   Args:
     config: plain nested dictionary.
     num_classes: number of logits.
 
   Raises:
-    ValueError: if `config.input_shape` does not say what the network takes.
+    ValueError: if `config.input_shape` does not say what the network takes, or
+      the weights cannot be read.
   """
   if not config["input_shape"]:
     raise ValueError(
@@ -259,21 +262,25 @@ def describe(config: Mapping[str, Any], num_classes: int) -> str:
       " --config.input_shape='(64, 64, 3)'"
     )
   network = build.network(config, num_classes)
+  shape = tuple(config["input_shape"])
+  _, report = build.weights(config, network, shape)
   lines = [
-    f"{config['network']['function']} on {tuple(config['input_shape'])},"
+    f"{config['network']['function']} on {shape},"
     f" {num_classes} classes, cut after {config['cut']}",
     f"{'stage':<12}{'shape':>16}{'values':>12}{'parameters':>14}"
     f"{'MACs':>16}{'bytes':>12}",
   ]
   params = macs = 0
-  for row in staged.describe(network, tuple(config["input_shape"])):
+  for row in staged.describe(network, shape):
     params, macs = params + row.num_params, macs + row.macs
-    shape = "x".join(map(str, row.shape))
+    sides = "x".join(map(str, row.shape))
     lines.append(
-      f"{row.name:<12}{shape:>16}{math.prod(row.shape):>12,}"
+      f"{row.name:<12}{sides:>16}{math.prod(row.shape):>12,}"
       f"{row.num_params:>14,}{row.macs:>16,}{row.num_bytes:>12,}"
     )
     if row.name == config["cut"]:
       lines.append(f"{'- device':<12}{'':>28}{params:>14,}{macs:>16,}")
   lines.append(f"{'all':<12}{'':>28}{params:>14,}{macs:>16,}")
+  if report:
+    lines.append(f"weights: {report}")
   return "\n".join(lines)

@@ -95,6 +95,16 @@ def test_a_network_read_back_is_the_one_written(tmp_path, drawn, forms):
   )
 
 
+def test_such_names_were_published_for_bgr(tmp_path, drawn):
+  path = _write(tmp_path, _of_keras(drawn, FORMS))
+  _, report = pretrained.resnet(NETWORK, SHAPE, path, channels="bgr")
+  assert report.caution == ""
+  _, report = pretrained.resnet(NETWORK, SHAPE, path)
+  assert report.caution.startswith(
+    'names such as conv1_conv/kernel were published for BGR, and channels="rgb"'
+  )
+
+
 def test_another_kind_of_network_is_refused(tmp_path, drawn):
   path = _write(tmp_path, _of_keras(drawn, FORMS))
   other = resnet.resnet50(num_classes=3, width=1 / 16)

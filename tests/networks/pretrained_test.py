@@ -76,6 +76,13 @@ def test_a_skip_of_another_shape_is_filled_with_zeros():
   assert total.sum() == 4 * 4 * 2 + 3 * 3 * 5
 
 
+def one_more(*sizes: int) -> bytes:
+  """A layer as dlib writes it: its own numbers, then a tensor."""
+  sizes = (*sizes, 1, 1, 1, 1)[:4]
+  header = b"".join(pretrained._dlib_integer(n) for n in (2, *sizes))
+  return 92 * b"\1" + header + np.ones(sizes, "<f4").tobytes()
+
+
 @pytest.mark.parametrize(
   "change, message",
   [
@@ -83,6 +90,18 @@ def test_a_skip_of_another_shape_is_filled_with_zeros():
     (lambda content: content[: len(content) // 2], "cut short: block1"),
     (lambda content: b"PK" + 5000 * b"\x07", "no tensor of 4736 numbers"),
     (lambda content: b"", "no tensor of 4736 numbers for stem"),
+    (lambda content: content + one_more(64, 1), "for 430 bytes behind fc"),
+    (lambda content: content + content, "for 22466138 bytes behind fc"),
+    # Behind the first convolution, which ends there: in place of what scales
+    # it, or before that.
+    (
+      lambda content: content[:19296] + one_more(64, 1) + content[19296:],
+      "no tensor of 9248 numbers for block1",
+    ),
+    (
+      lambda content: content[:19296] + one_more(32, 2) + content[19296:],
+      "no tensor of 64 numbers for stem, after byte 19296",
+    ),
     (
       lambda content: content[:400] + b"\xff\xff\xff\x7f" + content[404:],
       "stem holds numbers that are not finite",
@@ -288,6 +307,48 @@ def test_a_file_for_bgr_answers_rgb_as_it_answers_bgr(tmp_path, tensors):
   assert np.abs(run(as_is, pictures()) - expected).max() > 0.01
 
 
+@pytest.mark.parametrize(
+  "tensors, own, layer",
+  [
+    (torch_like, "rgb", "features.0.weight"),
+    (lambda: torch_like(CAFFE), "bgr", "conv1_1.weight"),
+    (keras_like, "bgr", "block1_conv1/kernel"),
+    (
+      lambda: keras_like("vgg16/{0}/{0}/kernel:0", "vgg16/{0}/{0}/bias:0"),
+      "bgr",
+      "block1_conv1/kernel",
+    ),
+  ],
+)
+def test_channels_that_such_names_were_not_published_for_are_reported(
+  tmp_path, tensors, own, layer
+):
+  path = write(tmp_path, tensors())
+  other = {"rgb": "bgr", "bgr": "rgb"}[own]
+  _, report = load(path, channels=own)
+  assert report.caution == "" and str(report) == "32 tensors matched"
+  _, report = load(path, channels=other)
+  assert str(report) == (
+    f"32 tensors matched; names such as {layer} were published for"
+    f' {own.upper()}, and channels="{other}" was given: unless this file is'
+    f' known to expect {other.upper()}, give channels="{own}"'
+  )
+  kernel = source()["params"]["conv1_1"]["conv"]["kernel"]
+  for given in ("rgb", "bgr"):  # what was asked for is done all the same
+    found, _ = load(path, channels=given)
+    turned = kernel if given == "rgb" else kernel[:, :, ::-1]
+    np.testing.assert_array_equal(
+      found["params"]["conv1_1"]["conv"]["kernel"], turned
+    )
+
+
+def test_a_network_of_one_channel_has_no_order_to_be_wrong(tmp_path):
+  names = keras_like()
+  names["block1_conv1/kernel"] = names["block1_conv1/kernel"][:, :, :1]
+  _, report = pretrained.vgg16(VGG, (*SHAPE[:2], 1), write(tmp_path, names))
+  assert report.caution == ""
+
+
 def correlated(x, weight, bias):
   """Convolve `x [b h w c]` by `weight [o i h w]` as torch defines it."""
   y = np.zeros((*x.shape[:3], len(weight)))
@@ -296,10 +357,17 @@ def correlated(x, weight, bias):
   return y + bias[None, None, None]
 
 
-def test_biases_before_a_normalization_go_into_its_mean(tmp_path):
-  network = vgg.vgg16(num_classes=3, width=1 / 16, norm="batch")
-  variables = drawn(network, SHAPE)
-  # torchvision.models.vgg16_bn
+NORMED = vgg.vgg16(num_classes=3, width=1 / 16, norm="batch")
+
+
+@functools.cache
+def normed_source() -> dict:
+  return drawn(NORMED, SHAPE)
+
+
+def normed_torch_like() -> dict[str, np.ndarray]:
+  """Name and lay out as torchvision.models.vgg16_bn does."""
+  variables = normed_source()
   places = (0, 3, 7, 10, 14, 17, 20, 24, 27, 30, 34, 37, 40)
   tensors = {n: v for n, v in torch_like().items() if "classifier" in n}
   rng = np.random.default_rng(3)
@@ -314,12 +382,17 @@ def test_biases_before_a_normalization_go_into_its_mean(tmp_path):
     tensors[f"{norm}.running_mean"] = stats["mean"]
     tensors[f"{norm}.running_var"] = stats["var"]
     tensors[f"{norm}.num_batches_tracked"] = np.asarray(7)
+  return tensors
+
+
+def test_biases_before_a_normalization_go_into_its_mean(tmp_path):
+  tensors, variables = normed_torch_like(), normed_source()
   path = write(tmp_path, tensors)
-  loaded, report = pretrained.vgg16(network, SHAPE, path)
+  loaded, report = pretrained.vgg16(NORMED, SHAPE, path)
   assert len(report.matched) == 13 * 5 + 6
   assert len(report.unused) == 13  # the counters
   assert jax.tree.structure(loaded) == jax.tree.structure(variables)
-  found, _ = network.apply(loaded, pictures(), train=False, upto="conv1_1")
+  found, _ = NORMED.apply(loaded, pictures(), train=False, upto="conv1_1")
   weight, bias = (tensors[f"features.0.{n}"] for n in ("weight", "bias"))
   y = correlated(pictures(), weight, bias)
   mean, var, gain, offset = (
@@ -330,7 +403,25 @@ def test_biases_before_a_normalization_go_into_its_mean(tmp_path):
   np.testing.assert_allclose(found, np.maximum(expected, 0), atol=1e-4)
   del tensors["features.0.bias"]
   with pytest.raises(ValueError, match=r"conv1_1/norm/mean \(features.0.bias"):
-    pretrained.vgg16(network, SHAPE, write(tmp_path, tensors))
+    pretrained.vgg16(NORMED, SHAPE, write(tmp_path, tensors))
+
+
+@pytest.mark.parametrize(
+  "network, tensors, message",
+  [
+    (VGG, normed_torch_like, 'unused: features.1.bias.* has norm="none"'),
+    (NORMED, torch_like, r"\(features.1.running_mean\).* has norm=\"batch\""),
+    (NORMED, keras_like, 'block1_.* not known; .* has norm="batch"'),
+  ],
+)
+def test_a_file_with_normalizations_fits_no_network_without_and_back(
+  tmp_path, network, tensors, message
+):
+  path = write(tmp_path, tensors())
+  with pytest.raises(ValueError, match=message) as error:
+    pretrained.vgg16(network, SHAPE, path)
+  assert 'vgg16_bn goes with norm="batch", any other' in str(error.value)
+  assert path in str(error.value) and "\n" not in str(error.value)
 
 
 def torch_resnet(network, variables) -> dict[str, np.ndarray]:
@@ -384,10 +475,12 @@ def test_a_resnet_read_back_is_the_one_written(tmp_path, network, number):
   loaded, report = pretrained.resnet(network, (32, 32, 3), path)
   assert_equal_trees(loaded, variables)
   assert all(n.endswith("num_batches_tracked") for n in report.unused)
+  assert report.caution == ""
   loaded, report = pretrained.resnet(
     network, (32, 32, 3), path, head="drop", channels="bgr"
   )
   assert len(report.missing) == 2 and "fc" not in loaded["params"]
+  assert "conv1.weight were published for RGB" in report.caution
   np.testing.assert_array_equal(
     loaded["params"]["stem"]["conv"]["kernel"],
     variables["params"]["stem"]["conv"]["kernel"][:, :, [2, 1, 0]],

@@ -62,9 +62,10 @@ NAMING = published.Naming(
   order="OIHW",
   grids={"dense": (2, 3)},
   shifts={},
+  channels="rgb",
 )
 KERAS = NAMING._replace(
-  leaves={"kernel": "/kernel", "bias": "/bias"}, order="HWIO"
+  leaves={"kernel": "/kernel", "bias": "/bias"}, order="HWIO", channels="bgr"
 )
 
 
