@@ -5,12 +5,13 @@ every standard deviation its own: scaled by these, all other codes are one and
 the same number to whoever standardises them.  So attackers see, in place of a
 value $x$ whose distance from the middle is $z = (x - m) / s$,
 
-$$ m + s \, \mathrm{sign}(z) (L + \log(1 + |z| - L)) \quad (|z| > L = 10) $$
+$$ m + s \, \mathrm{sign}(z) (L + \log(1 + |z| - L) / 4) \quad (|z| > L = 10) $$
 
 and $x$ itself, to the last bit, where $|z| \le L$.  The map is one to one, so
 that what an outlier tells is not lost.  $m$ is the median of the attacker's own
-codes; $s$ is such that a quarter of those that differ from it are nearer than
-for a Gaussian of standard deviation $s$: three quarters may be outliers.
+codes, and $s$ the standard deviation of a Gaussian of which as many are as near
+to it as three quarters of those that differ from it; or as the nearest quarter,
+where that makes $s$ more than thirty times smaller: so many may be outliers.
 
 References:
   Huber and Ronchetti 2009, Robust Statistics.
@@ -22,7 +23,10 @@ import jax
 import jax.numpy as jnp
 
 LIMIT = 10.0  # spreads; a Gaussian is never that far out
-_QUARTER = 0.3186  # of a standard Gaussian's absolute values, a quarter is less
+# Of a standard Gaussian's absolute values a quarter, and three, are less.
+_ONE, _THREE = 0.3186, 1.1503
+_APART = 30.0  # as in no natural code: the units of a ReLU come to ten
+_SLOWER = 4.0  # means and variances are not of outliers either
 _MOST = 128  # codes that the middle and the spread are taken from
 
 
@@ -56,9 +60,20 @@ def bulk(codes: jax.Array) -> Bulk:
   half = jnp.asarray((codes.shape[0] + 1) // 2)
   middle = _kth_smallest(codes, half)
   away = jnp.abs(codes - middle[None])
-  differ = jnp.sum(away > 0, axis=0)
   away = jnp.where(away > 0, away, jnp.inf)
-  return Bulk(middle, _kth_smallest(away, differ // 4 + 1) / _QUARTER)
+  most = _share(away, 3) / _THREE
+  near = _share(away, 1)
+  # The zeros of a ReLU are one value, as near to the middle as chance has it.
+  tied = away == near[None]
+  tied = tied & (jnp.sum(tied, axis=0) > len(codes) // 8)[None]
+  near = _share(jnp.where(tied, jnp.inf, away), 1) / _ONE
+  return Bulk(middle, jnp.where(most > _APART * near, near, most))
+
+
+def _share(away: jax.Array, quarters: int) -> jax.Array:
+  """Give what so many quarters of the finite values [m, ...] are less than."""
+  count = jnp.sum(jnp.isfinite(away), axis=0)
+  return _kth_smallest(away, quarters * count // 4 + 1)
 
 
 def draw_in(codes: jax.Array, found: Bulk) -> jax.Array:
@@ -68,7 +83,7 @@ def draw_in(codes: jax.Array, found: Bulk) -> jax.Array:
   is_far = away > LIMIT * spread
   spread = jnp.where(is_far, spread, 1.0)  # infinity in no arithmetic
   beyond = jnp.maximum(away / spread - LIMIT, 0.0)
-  near = spread * (LIMIT + jnp.log1p(beyond))
+  near = spread * (LIMIT + jnp.log1p(beyond) / _SLOWER)
   return jnp.where(is_far, middle + jnp.sign(codes - middle) * near, codes)
 
 

@@ -63,17 +63,20 @@ def _at_equal_utility(
     worst, _ = shared_worst([*pair[0], *pair[1]], target)
     if not worst:
       continue
-    arguments = [
-      points(tables, own, kind, worst)
-      for own in pair
+    utilities, leakages = (
+      [points(tables, own, kind, worst) for own in pair]
       for kind in ("utility", "leakage")
-    ]
-    lowest, highest = statistics.utility_range(arguments[0], arguments[2])
+    )
+    lowest, highest = statistics.utility_range(*utilities)
     for cost in (0.02, 0.05, 0.1):
       if not lowest <= best - cost <= highest:
         continue
       difference, low, high = statistics.at_equal_utility(
-        *arguments, best - cost
+        utilities[0],
+        leakages[0],
+        utilities[1],
+        leakages[1],
+        best - cost,
       )
       found.append(
         {

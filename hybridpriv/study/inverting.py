@@ -8,6 +8,7 @@ Judged by error, structural similarity and, where the recognizer is installed,
 whether it still finds the right person.
 """
 
+import dataclasses
 import functools
 import inspect
 import math
@@ -22,7 +23,7 @@ import tqdm
 
 from hybridpriv import attacks as attacks_package
 from hybridpriv import build
-from hybridpriv.attacks import inversion, restoration, similarity
+from hybridpriv.attacks import inversion, outliers, restoration, similarity
 from hybridpriv.audit import assemble, problems, statistics
 from hybridpriv.networks import dlib, pretrained
 from hybridpriv.study import fitting, granting, parts, workdir
@@ -236,6 +237,7 @@ def _restored(
   knowledge, sent = granting.of_row(setup, row, fold, chosen)
   root = key(setup, fold, 0, f"inversion {row.name}")
   restored, held, sample = {}, {}, knowledge.sample
+  bulk = _bulk(sample, chosen.learn, state_lib.stream(root, "look"))
   options = dict(setup.config["audit"]["inversion"]) | {"attacks": None}
   for attack, knobs in attacks:
     granted = knowledge.granting(attack.needs)
@@ -247,13 +249,32 @@ def _restored(
     )
     path = setup.folder / "audit" / "parts" / f"{name}-images.npz"
     if not path.exists():
-      _attack(path, attack, granted, sample, sent, root)
+      # Who runs a half of the network needs codes as that half has them.
+      if set(attack.needs) & {"client", "cloud"}:
+        _attack(path, attack, granted, sample, sent, root)
+      else:
+        drawn_in = jax.tree_util.Partial(_drawn_in, sample, bulk)
+        granted = dataclasses.replace(granted, sample=drawn_in)
+        seen = np.asarray(outliers.draw_in(jnp.asarray(sent), bulk))
+        _attack(path, attack, granted, drawn_in, seen, root)
     with np.load(path) as saved:
       restored[attack.name] = saved[attack.name].astype(np.float32) / 255
       error = max(float(saved[f"{attack.name}/error"]), _LEAST)
     held[attack.name] = -10 * math.log10(error)
   restored["best"] = restored[max(held, key=held.__getitem__)]
   return restored, held
+
+
+def _bulk(sample: Any, learn: np.ndarray, key: jax.Array) -> outliers.Bulk:
+  """Find where most codes of pictures that an attacker learns from lie."""
+  places = outliers.some(jnp.ones(len(learn)))
+  return outliers.bulk(sample(key, jnp.asarray(learn)[places]))
+
+
+def _drawn_in(
+  sample: Any, bulk: outliers.Bulk, key: jax.Array, index: jax.Array
+) -> jax.Array:
+  return outliers.draw_in(sample(key, index), bulk)
 
 
 def _attack(

@@ -5,7 +5,13 @@ import pytest
 from scipy import stats
 
 from hybridpriv.attacks import attack as attack_lib
-from hybridpriv.attacks import attribute, density, likelihood
+from hybridpriv.attacks import (
+  attribute,
+  density,
+  discriminant,
+  likelihood,
+  neighbour,
+)
 from hybridpriv.audit import engine
 from hybridpriv.audit.problems import TEST, TRAIN, VALIDATION, Problem
 from hybridpriv.privatizers import noise, privatizer, project
@@ -361,3 +367,44 @@ def test_without_features_an_attack_that_needs_them_does_not_apply(key):
 
 def test_features_change_nothing_for_attacks_that_do_not_read_them(outcomes):
   assert_same(run(victims=victims()._replace(reference=UNCENSORED)), outcomes)
+
+
+SIDE = RNG.integers(0, 2, 600)
+TELLS = SIDE + 0.1 * RNG.normal(size=600)
+OTHER = RNG.normal(size=(2, 600))
+# A leak that a threshold reads, and what was put over it.
+HIDDEN = {
+  "one code in a hundred far out": np.stack(
+    [np.where(np.arange(600) % 100 == 7, 1e12, TELLS), OTHER[0]], 1
+  ),
+  "a third of the codes far out": np.stack(
+    [TELLS, np.where(np.arange(600) % 3 == 1, 1e6, OTHER[0])], 1
+  ),
+  "large noise in a direction of its own": np.stack(
+    [300 * OTHER[1] + TELLS, 300 * OTHER[1] - TELLS], 1
+  ),
+}
+# Attack, how many of these it reads, and how well: a mean is moved by few.
+AGAINST = {
+  "linear": (attribute.linear(max_steps=500), 3, 0.97),
+  "mlp": (attribute.mlp(width=16, max_steps=500), 3, 0.97),
+  "kde": (density.kde(), 3, 0.97),
+  "fisher": (discriminant.linear(), 3, 0.9),
+  "nearest": (neighbour.nearest(), 2, 0.97),
+  "bayes": (likelihood.bayes(), 2, 0.97),
+  "centroid": (neighbour.centroid(), 2, 0.85),
+}
+
+
+@pytest.mark.parametrize("name", AGAINST)
+def test_a_plain_leak_cannot_be_hidden_by_what_is_large(name):
+  attack, num, least = AGAINST[name]
+  kinds = list(HIDDEN)[:num]  # the last takes an attack that turns codes
+  codes = np.stack([HIDDEN[kind] for kind in kinds]).astype("f4")
+  role = np.repeat([TRAIN, VALIDATION, TEST], 200)
+  problem = Problem("side", 0, SIDE, role, 2, "attribute")
+  own = engine.Victims(kinds, np.zeros(num, int), codes, (), privatizer.chain())
+  pairs = [(v, 0) for v in range(num)]
+  found = run([problem], pairs, attack, victims=own, seeds=1, draws=1)
+  for v, kind in enumerate(kinds):
+    assert found[v, 0].right.mean() >= least, kind
