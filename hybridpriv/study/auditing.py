@@ -75,7 +75,7 @@ def run(setup: Setup, command: str) -> None:
     found,
   )
   repeated = people.measure(setup, several, joint, rest[len(points) :], begin)
-  beside = _beside(setup, rows, sent, asked, grown, repeated)
+  beside = _beside(setup, rows, sent, asked, grown, several, repeated)
   report, saved = results.draw_up(setup, rows, asked, found, floor, beside)
   controls_of, more = results.controls(setup, asked, judged)
   folder = setup.folder / "audit"
@@ -92,6 +92,7 @@ def _beside(
   sent: BySystem,
   asked: Asked,
   grown: Mapping[str, Sequence[Mapping[str, Any]]],
+  several: people.Joined,
   repeated: Mapping[str, Sequence[measures.Measured]],
 ) -> dict[str, results.Beside]:
   """Measure what takes no attack that learns, prove what can be proved."""
@@ -112,7 +113,7 @@ def _beside(
         *repeated.get(row.name, ()),
       ],
       guarantees=proofs.prove(
-        setup, row, asking, asked, size=one.clean[0].size
+        setup, row, asking, asked, size=one.clean[0].size, joined=several
       ),
       saturation=grown.get(row.name, ()),
       groups=groups.utility(setup, sent, row.name)
