@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hybridpriv.audit import embeddings, page, words
+from hybridpriv.audit import averages, embeddings, page, words
 from hybridpriv.audit.results import Results, Row
 
 _KNOWN = frozenset(
@@ -18,6 +18,12 @@ _ONE, _DIFFERENT = "one input", "different inputs"
 
 def section(results: Results) -> page.Section:
   """Print what is proved, and that nothing is where nothing is."""
+  made = (*_worst(results), *averages.blocks(results.rows))
+  return page.Section("guarantees", "Guarantees", made)
+
+
+def _worst(results: Results) -> tuple[page.Block, ...]:
+  """Print what holds for every input."""
   rows = [row for row in results.rows if row.guarantees]
   if not rows:
     text = (
@@ -25,7 +31,7 @@ def section(results: Results) -> page.Section:
       "is printed is what the attacks in this set reached, and a better one "
       "may reach more."
     )
-    return page.Section("guarantees", "Guarantees", (page.Text(text),))
+    return (page.Text(text),)
   first = rows[0].guarantees[0]
   if not all(_KNOWN <= g.keys() for row in rows for g in row.guarantees):
     cells = [  # another program's words
@@ -40,7 +46,7 @@ def section(results: Results) -> page.Section:
       "What its file states for each row; it was not proved here.",
       words=(1, 2),
     )
-    return page.Section("guarantees", "Guarantees", (table,))
+    return (table,)
   text = (
     "No attacker, whatever it learns from and computes, names the secret more "
     f"often than proved here. Protected: {first['unit']}. {first['case']}. "
@@ -61,8 +67,7 @@ def section(results: Results) -> page.Section:
     "set, and the service itself, in percent.",
     words=(2, 5),
   )
-  blocks: tuple[page.Block, ...] = (page.Text(text), table)
-  return page.Section("guarantees", "Guarantees", blocks + _told(rows))
+  return (page.Text(text), table, *_told(rows))
 
 
 def _told(rows: Sequence[Row]) -> tuple[page.Block, ...]:

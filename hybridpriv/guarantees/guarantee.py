@@ -130,7 +130,7 @@ def of(
     word would have to be taken for it.
   """
   members = chain.stages or (chain,)
-  if not all(map(_ours, members)):
+  if not all(map(is_ours, members)):
     return None
   states = state if chain.stages else (state,)
   radius: Any = math.inf
@@ -148,7 +148,7 @@ def of(
   return None
 
 
-def _ours(member: privatizer_lib.Privatizer) -> bool:
+def is_ours(member: privatizer_lib.Privatizer) -> bool:
   """Tell whether all that a bound rests on was written here."""
   return all(
     getattr(f, "__module__", "").startswith("hybridpriv.privatizers.")

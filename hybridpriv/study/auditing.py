@@ -9,6 +9,7 @@ from hybridpriv import build
 from hybridpriv.audit import controls, engine, problems
 from hybridpriv.study import (
   attacking,
+  estimates,
   fitting,
   groups,
   inverting,
@@ -99,6 +100,7 @@ def _beside(
   chosen = fitting.read_rows(setup)
   restored = inverting.run(setup, rows, asked)
   asking = results.questions(setup, asked)
+  expected = estimates.of_rows(setup, rows, sent, asking, asked)
   found = {}
   for row in rows:
     one = sent[0, 0][row.name]
@@ -115,6 +117,7 @@ def _beside(
       guarantees=proofs.prove(
         setup, row, asking, asked, size=one.clean[0].size, joined=several
       ),
+      estimates=expected[row.name],
       saturation=grown.get(row.name, ()),
       groups=groups.utility(setup, sent, row.name)
       if chosen[row.name]["selected"]
