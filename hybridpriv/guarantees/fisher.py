@@ -16,7 +16,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-EXACT = 64  # values of a code for which every row of J is computed
+_EXACT = 64  # values of a code for which every row of J is computed
 
 
 def dfil(
@@ -64,8 +64,8 @@ def _dfil(
 ) -> jax.Array:
   def one(x: jax.Array, key: jax.Array) -> jax.Array:
     code, back = jax.vjp(lambda x: encode(x[None])[0].ravel(), x)
-    if probes or code.size > EXACT:
-      num = probes or EXACT
+    if probes or code.size > _EXACT:
+      num = probes or _EXACT
       rows = jax.random.rademacher(key, (num, code.size), code.dtype)
     else:
       num, rows = 1, jnp.eye(code.size, dtype=code.dtype)

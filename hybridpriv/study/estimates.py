@@ -21,7 +21,9 @@ from hybridpriv.study import fitting, granting, proofs, training, victims
 from hybridpriv.study.setup import Setup, key
 
 _ERRORS = 2.0  # standard errors that are added to an information
-_PROBES = 16  # random signs for each input, where a code has too many values
+# Passes back through the client for an input, all at once: of a deep one each
+# takes the memory of its largest values. For longer codes, of random signs.
+_PROBES = 16
 _SCALES = {
   "image": "values from 0 to 1",
   "signal": "standard deviations of a channel",
@@ -234,7 +236,7 @@ def _sensitivity(
   inputs = granting.inputs(setup, system, index)
   size = math.prod(jax.eval_shape(client, inputs[:1]).shape)
   whole = jax.tree_util.Partial(_whitened, client, _root(noise, size))
-  is_exact = size <= fisher.EXACT
+  is_exact = size <= _PROBES
   # One at a time: of a deep client every row of a Jacobian is large.
   found = [
     fisher.dfil(

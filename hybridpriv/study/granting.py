@@ -201,10 +201,11 @@ def inputs(
 
 
 def _scale(setup: Setup, system: fitting.System) -> jax.Array:
-  """Give the unit of an input: all of its range, or a channel's deviation."""
+  """Give the unit of inputs: all of their range, or a channel's deviation."""
   if setup.data.kind == "image":
     return jnp.asarray(255.0)
-  return jnp.asarray(system.constants["std"])
+  std = jnp.asarray(system.constants["std"])
+  return std.reshape((1,) * len(system.shape) + (-1,))
 
 
 def client(

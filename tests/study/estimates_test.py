@@ -38,6 +38,7 @@ def config(of_pictures):
         "sigma": 2.0,
         "relative": False,
       },
+      "whole": {"chain": ("noise.isotropic",), "sigma": 1.0},
       "budget": {
         "chain": ("project.pca", "noise.pac"),
         "k": 4,
@@ -106,6 +107,7 @@ def test_only_what_has_the_assumptions_is_said(report):
     "grid": set(),
     "noise sigma=0.5": {"dfil"},
     "clipped": {"dfil"},
+    "whole": {"dfil"},
     "budget": {"dfil", "pac"},
   }
   for name, kinds in wanted.items():
@@ -153,6 +155,19 @@ def test_the_error_of_restored_inputs_is_the_formula(report, victim, name):
       np.sqrt(np.var(pictures / 255, axis=0).mean()), rel=1e-4
     )
     assert "unbiased" in entry["assumes"] and "Average" in entry["case"]
+
+
+def test_long_codes_are_estimated_by_random_signs(report, victim):
+  own, system, pictures, rows = victim
+  (law,) = fitting.read_law(own, 0, 0, rows["simple/whole"])
+  _, jacobian = _hidden(system, pictures)
+  expected = np.mean(((255 * jacobian) ** 2).sum((1, 2)))
+  expected /= 16 * 16 * 3 * float(law["std"]) ** 2
+  entry = _entry(report["simple/whole"], "dfil", 1)
+  assert entry["method"] == "Hutchinson, 16 signs an input"
+  # 60 inputs of 16 signs each.
+  assert entry["dfil"] == pytest.approx(expected, rel=0.05)
+  assert entry["dfil"] != pytest.approx(expected, rel=1e-6)
 
 
 def test_a_budget_is_stated_with_what_other_people_tell(report, victim):
