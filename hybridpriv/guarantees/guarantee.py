@@ -80,13 +80,16 @@ class Guarantee:
     Returns:
       The smallest of the bounds that hold for this law.
     """
+    told = self.information(same=same)
+    by_fano = 1 - bounds.fano_error(prior, information=told)
     if self.law == DISCRETE:
       rho = bounds.worst_information(self.ratio)
-      return bounds.renyi_success(prior, rho=rho)
-    by_information = bounds.information_success(
-      prior, information=self.information(same=same)
+      return min(by_fano, bounds.renyi_success(prior, rho=rho))
+    return min(
+      by_fano,
+      bounds.information_success(prior, information=told),
+      bounds.gaussian_success(prior, ratio=self.ratio),
     )
-    return min(by_information, bounds.gaussian_success(prior, ratio=self.ratio))
 
   def epsilon(self, delta: float) -> float:
     """Return the epsilon of local differential privacy at a delta.
