@@ -235,7 +235,7 @@ def _sensitivity(
   client = granting.client(setup, system, granting.shared(prefix), law)
   inputs = granting.inputs(setup, system, index)
   size = math.prod(jax.eval_shape(client, inputs[:1]).shape)
-  whole = jax.tree_util.Partial(_whitened, client, _root(noise, size))
+  whole = jax.tree_util.Partial(_whitened, client, whitening(noise, size))
   is_exact = size <= _PROBES
   # One at a time: of a deep client every row of a Jacobian is large.
   found = [
@@ -258,13 +258,19 @@ def _sensitivity(
   )
 
 
-def _root(noise: Any, size: int) -> jax.Array:
-  """Give what makes noise white: [], or [k k] for noise of some directions.
+def whitening(noise: Any, size: int) -> jax.Array:
+  """Give what makes Gaussian noise white, of standard deviation 1.
 
-  Infinite or NaN where a direction is silent.
+  Args:
+    noise: its state.
+    size: k, the values of a code.
+
+  Returns:
+    [1 1] or [1 k], of which codes [b k] are multiples, or [k k] for noise that
+    has directions; infinite or NaN where noise is silent.
   """
-  if np.ndim(noise.get("std")) == 0 and "std" in noise:
-    return 1 / jnp.asarray(noise["std"])
+  if "std" in noise:
+    return 1 / jnp.reshape(jnp.asarray(noise["std"], jnp.float32), (1, -1))
   values, vectors = np.linalg.eigh(pac.covariance(noise, size))
   values = np.where(values > 1e-12 * values[-1], values, 0)
   with np.errstate(divide="ignore", invalid="ignore"):
@@ -274,7 +280,7 @@ def _root(noise: Any, size: int) -> jax.Array:
 def _whitened(client: Any, root: jax.Array, x: jax.Array) -> jax.Array:
   """Send inputs [b ...] as codes [b k] on which noise is white, of size 1."""
   code = client(x).reshape(len(x), -1)
-  return code @ root if root.ndim else code * root
+  return code * root if len(root) == 1 else code @ root
 
 
 def _samples(setup: Setup, fold: int) -> np.ndarray:

@@ -247,6 +247,28 @@ def test_files_of_others_and_of_before_are_read(audited):
   assert averages.blocks(results.read(old).rows) == ()
 
 
+def test_noise_of_any_law_of_the_package_is_made_white(key):
+  draws = np.zeros((20_000, 3), "f4")
+  mixed = np.random.default_rng(0).normal(size=(500, 3)) @ np.diag([1, 2, 9.0])
+  for stage, state in (
+    (noise_lib.isotropic(sigma=2.0), {"std": np.float32(2.0)}),
+    (noise_lib.learned(weight=1.0), {"std": np.asarray([1.0, 2, 30], "f4")}),
+    (noise_lib.covariance(scale=1.0), None),
+  ):
+    if state is None:
+      state = stage.fit(key, {"features": mixed.astype("f4")})
+    root = estimates.whitening(state, 3)
+    drawn = stage.encode(state, key, draws)
+    white = drawn * root if len(root) == 1 else drawn @ root
+    np.testing.assert_allclose(np.cov(white.T), np.eye(3), atol=0.05)
+  # Thousands of values have no covariance that would fit into memory.
+  assert estimates.whitening({"std": np.ones(100_000)}, 100_000).size == 100_000
+  # Where noise is silent nothing is bounded.
+  silent = {"factor": np.diag([1.0, 0.0, 1.0]).astype("f4")}
+  assert not np.isfinite(estimates.whitening(silent, 3)).all()
+  assert not np.isfinite(estimates.whitening({"std": np.zeros(3)}, 3)).any()
+
+
 @pytest.mark.parametrize(
   ("stages", "is_smooth"),
   [
