@@ -123,9 +123,10 @@ def _restored(rows: Sequence[Row]) -> tuple[page.Block, ...]:
     "**On average, and only for some attackers: restored inputs (dFIL).** Who "
     "restores an input value by value, and is right on average, is off by the "
     f"error given at least (in {first['scale']}). The spread is how far the "
-    "inputs lie from their mean: an error below it means that such an attacker "
-    "may tell inputs apart, one above it that the mean of all would have done "
-    "as well. It is no bound on a decoder that knows what inputs look like, "
+    "inputs lie from their mean. An error below it says that such an attacker "
+    "may tell inputs apart. **An error above it is no protection**: whoever "
+    "names the mean of all inputs is nearer, and every attacker in earnest "
+    "does so. It is no bound on a decoder that knows what inputs look like, "
     "and says nothing of attributes or of who somebody is. "
     f"{_words(first)}"
   )

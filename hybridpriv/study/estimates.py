@@ -237,6 +237,7 @@ def _sensitivity(
   size = math.prod(jax.eval_shape(client, inputs[:1]).shape)
   whole = jax.tree_util.Partial(_whitened, client, whitening(noise, size))
   is_exact = size <= _PROBES
+  variance = np.var(np.asarray(inputs, np.float64), axis=0).mean()
   # One at a time: of a deep client every row of a Jacobian is large.
   found = [
     fisher.dfil(
@@ -253,7 +254,7 @@ def _sensitivity(
   return _Sensitivity(
     dfil=np.concatenate(found).astype(np.float64),
     person=setup.data.person[index],
-    variance=float(np.var(np.asarray(inputs, np.float64), axis=0).mean()),
+    variance=float(variance * len(index) / max(len(index) - 1, 1)),
     method="exact" if is_exact else f"Hutchinson, {_PROBES} signs an input",
   )
 

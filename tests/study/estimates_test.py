@@ -152,7 +152,7 @@ def test_the_error_of_restored_inputs_is_the_formula(report, victim, name):
     assert entry["method"] == "exact" and entry["scale"] == "values from 0 to 1"
     assert (entry["num_samples"], entry["num_units"]) == (len(person), 5)
     assert entry["spread"] == pytest.approx(
-      np.sqrt(np.var(pictures / 255, axis=0).mean()), rel=1e-4
+      np.sqrt(np.var(pictures / 255, axis=0, ddof=1).mean()), rel=1e-4
     )
     assert "unbiased" in entry["assumes"] and "Average" in entry["case"]
 
