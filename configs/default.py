@@ -159,6 +159,9 @@ def get_config() -> config_dict.ConfigDict:
   c.audit.queries = (10, 100)  # codes of one input that an attacker averages
   c.audit.inputs = (10,)  # inputs of one person, likewise, where it has them
   c.audit.query_attacks = ("likelihood.bayes",)
+  # Audit samples of each fold whose codes' sensitivity is averaged (dFIL); 0
+  # for none. Each takes a pass back through the client for every value.
+  c.audit.dfil = 16
   # A label: attackers are also asked who have samples of its most common class
   # only, about samples of the others.
   c.audit.shift = ""
@@ -237,6 +240,7 @@ def make_tiny(c: config_dict.ConfigDict) -> None:
   c.audit.rotations = 3
   c.audit.draws = 2
   c.audit.queries = (10,)
+  c.audit.dfil = 2
   c.audit.transfer.steps = min(c.audit.transfer.steps, 10)
   c.audit.transfer.evaluate_every = 10
   c.audit.inversion.steps = min(c.audit.inversion.steps, 10)

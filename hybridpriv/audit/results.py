@@ -22,13 +22,8 @@ SCHEMA = "hybridpriv.results/1"
 _SCHEMA_FILE = pathlib.Path(__file__).parent / "results.schema.json"
 _LONG = 200  # characters of a message
 # Not every control is a trained network with a privatizer.
-_CONTROL = {
-  "training": "",
-  "cut": "",
-  "num_bytes": 0,
-  "train_seeds": 1,
-  "attack_seeds": 1,
-}
+_CONTROL = {"training": "", "cut": "", "num_bytes": 0}
+_CONTROL |= {"train_seeds": 1, "attack_seeds": 1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +118,7 @@ class Row:
     worst: for each target the index of the attack that is worst on the
       attacker's validation.
     guarantees: what can be proved.
+    estimates: what holds on average, under its assumptions.
     groups: utility, and the headline attack, on groups of the samples.
     saturation: what attackers with less data, or of other sizes, reached.
     embedding: "identity", "project", "noise".
@@ -144,6 +140,7 @@ class Row:
   leakage: tuple[Measurement, ...]
   worst: Mapping[str, int]
   guarantees: tuple[Mapping[str, Any], ...] = ()
+  estimates: tuple[Mapping[str, Any], ...] = ()
   groups: tuple[Mapping[str, Any], ...] = ()
   saturation: tuple[Mapping[str, Any], ...] = ()
   embedding: str = ""
@@ -355,7 +352,8 @@ def _row(value: Mapping[str, Any], *, control: bool) -> Row:
       _build(Measurement, m, f"{where}: {kind}[{i}]")
       for i, m in enumerate(value.get(kind, ()))
     )
-  for kind in ("privatizer", "guarantees", "groups", "saturation"):
+  lists = ("privatizer", "guarantees", "estimates", "groups", "saturation")
+  for kind in lists:
     value[kind] = tuple(value.get(kind, ()))
   if control:
     if not {"passed", "expected"} <= value.keys():

@@ -288,16 +288,18 @@ def gaussian_information(
 def fano_error(prior: ArrayLike, *, information: float) -> float:
   """Bound the error of any attacker from below (Fano's inequality).
 
-  The smallest e with h(e) + e ln(K - 1) >= H(s) - I.
+  The smallest e with h(e) + e ln(K - 1) >= H(s) - I. Values that do not occur
+  are not counted: no attacker is right more often for naming them.
 
   Args:
-    prior: probabilities of the secret's K values [K].
+    prior: probabilities of the secret's values [s], K of them above 0.
     information: I of codes and secret in nats, or a bound of it.
 
   Returns:
     A probability of error that no attacker stays below; 0 says nothing.
   """
   pi = _distribution(prior)
+  pi = pi[pi > 0]
   _check(information, "information")
   left = float(special.entr(pi).sum()) - information
   if left <= 0 or len(pi) < 2:

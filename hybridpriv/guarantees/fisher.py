@@ -19,7 +19,6 @@ import jax.numpy as jnp
 _EXACT = 64  # values of a code for which every row of J is computed
 
 
-@functools.partial(jax.jit, static_argnames=("encode", "probes"))
 def dfil(
   encode: Callable[[jax.Array], jax.Array],
   inputs: jax.Array,
@@ -36,7 +35,8 @@ def dfil(
 
   Args:
     encode: h without its noise, from [b ...] to [b ...], each sample on its
-      own; pass the same function object again to compile once.
+      own; pass the same function object again to compile once. Arrays that
+      `jax.tree_util.Partial` binds to it are no part of the program.
     inputs: x [b ...].
     sigma: standard deviation of the noise on the code [].
     key: typed key of the signs.
@@ -48,7 +48,20 @@ def dfil(
   References:
     Maeng et al., NeurIPS 2023 (dFIL).
   """
+  if not isinstance(encode, jax.tree_util.Partial):
+    encode = jax.tree_util.Partial(encode)
+  return _dfil(encode, inputs, sigma, key, probes=probes)
 
+
+@functools.partial(jax.jit, static_argnames="probes")
+def _dfil(
+  encode: jax.tree_util.Partial,
+  inputs: jax.Array,
+  sigma: jax.Array | float,
+  key: jax.Array,
+  *,
+  probes: int,
+) -> jax.Array:
   def one(x: jax.Array, key: jax.Array) -> jax.Array:
     code, back = jax.vjp(lambda x: encode(x[None])[0].ravel(), x)
     if probes or code.size > _EXACT:

@@ -80,13 +80,16 @@ class Guarantee:
     Returns:
       The smallest of the bounds that hold for this law.
     """
+    told = self.information(same=same)
+    by_fano = 1 - bounds.fano_error(prior, information=told)
     if self.law == DISCRETE:
       rho = bounds.worst_information(self.ratio)
-      return bounds.renyi_success(prior, rho=rho)
-    by_information = bounds.information_success(
-      prior, information=self.information(same=same)
+      return min(by_fano, bounds.renyi_success(prior, rho=rho))
+    return min(
+      by_fano,
+      bounds.information_success(prior, information=told),
+      bounds.gaussian_success(prior, ratio=self.ratio),
     )
-    return min(by_information, bounds.gaussian_success(prior, ratio=self.ratio))
 
   def epsilon(self, delta: float) -> float:
     """Return the epsilon of local differential privacy at a delta.
@@ -130,7 +133,7 @@ def of(
     word would have to be taken for it.
   """
   members = chain.stages or (chain,)
-  if not all(map(_ours, members)):
+  if not all(map(is_ours, members)):
     return None
   states = state if chain.stages else (state,)
   radius: Any = math.inf
@@ -148,7 +151,7 @@ def of(
   return None
 
 
-def _ours(member: privatizer_lib.Privatizer) -> bool:
+def is_ours(member: privatizer_lib.Privatizer) -> bool:
   """Tell whether all that a bound rests on was written here."""
   return all(
     getattr(f, "__module__", "").startswith("hybridpriv.privatizers.")

@@ -18,7 +18,7 @@ from hybridpriv.guarantees import bounds
 from hybridpriv.privatizers import privatizer as privatizer_lib
 
 _CASE = "estimate, average over the population"
-_KNOWN = ("noise.covariance", "noise.isotropic", "noise.learned", "noise.pac")
+KNOWN = ("noise.covariance", "noise.isotropic", "noise.learned", "noise.pac")
 _LARGEST = 4096  # values of a code whose covariance is formed
 
 
@@ -90,7 +90,7 @@ def of(
     chain, state = privatizer_lib.chain(chain), (state,)
   _, suffix = privatizer_lib.split_random(chain)
   _, parts = privatizer_lib.split_state(chain, state)
-  if not suffix.stages or suffix.stages[0].name not in _KNOWN:
+  if not suffix.stages or suffix.stages[0].name not in KNOWN:
     return None
   flat = np.asarray(codes, np.float64)
   flat = flat.reshape((len(flat), -1))
@@ -99,7 +99,7 @@ def of(
       f"Got {len(flat)} codes of {flat.shape[1]} values; expected two at least,"
       f" and values up to {_LARGEST}."
     )
-  noise = _covariance(parts[0], flat.shape[1]) / num_queries
+  noise = covariance(parts[0], flat.shape[1]) / num_queries
   levels = np.linalg.eigvalsh(noise)
   if not levels[0] > 1e-12 * levels[-1]:
     return None
@@ -117,7 +117,7 @@ def of(
   return Estimate(told, error, len(flat), num_queries)
 
 
-def _covariance(state: Any, size: int) -> np.ndarray:
+def covariance(state: Any, size: int) -> np.ndarray:
   """Read the covariance `[k k]` of Gaussian noise off its state."""
   if "factor" in state:
     factor = np.asarray(state["factor"], np.float64)

@@ -199,13 +199,14 @@ def _check_names(config: Mapping[str, Any]) -> None:
   grown = audit["saturation"]
   for name, values, able in (
     ("inputs", audit["inputs"], lambda x: x == int(x) and x >= 2),
+    ("dfil", (audit["dfil"],), lambda x: x == int(x) and x >= 0),
     ("saturation.shares", grown["shares"], lambda x: 0 < x < 1),
     ("saturation.widths", grown["widths"], lambda x: x == int(x) and x >= 1),
   ):
     if bad := [x for x in values if not able(x)]:
       raise ValueError(
-        f"config.audit.{name} has {bad}: expected inputs of 2 or more, shares"
-        " between 0 and 1, widths of 1 or more"
+        f"config.audit.{name} has {bad}: expected inputs of 2 or more, dfil of"
+        " 0 or more, shares between 0 and 1, widths of 1 or more"
       )
   hidden = {f"labels/{name}" for name in build.roles(config).unforeseen}
   terms, knobs = build.terms(config)

@@ -9,6 +9,7 @@ from hybridpriv import build
 from hybridpriv.audit import controls, engine, problems
 from hybridpriv.study import (
   attacking,
+  estimates,
   fitting,
   groups,
   inverting,
@@ -75,7 +76,7 @@ def run(setup: Setup, command: str) -> None:
     found,
   )
   repeated = people.measure(setup, several, joint, rest[len(points) :], begin)
-  beside = _beside(setup, rows, sent, asked, grown, repeated)
+  beside = _beside(setup, rows, sent, asked, grown, several, repeated)
   report, saved = results.draw_up(setup, rows, asked, found, floor, beside)
   controls_of, more = results.controls(setup, asked, judged)
   folder = setup.folder / "audit"
@@ -92,12 +93,14 @@ def _beside(
   sent: BySystem,
   asked: Asked,
   grown: Mapping[str, Sequence[Mapping[str, Any]]],
+  several: people.Joined,
   repeated: Mapping[str, Sequence[measures.Measured]],
 ) -> dict[str, results.Beside]:
   """Measure what takes no attack that learns, prove what can be proved."""
   chosen = fitting.read_rows(setup)
   restored = inverting.run(setup, rows, asked)
   asking = results.questions(setup, asked)
+  expected = estimates.of_rows(setup, rows, sent, asking, asked)
   found = {}
   for row in rows:
     one = sent[0, 0][row.name]
@@ -112,8 +115,9 @@ def _beside(
         *repeated.get(row.name, ()),
       ],
       guarantees=proofs.prove(
-        setup, row, asking, asked, size=one.clean[0].size
+        setup, row, asking, asked, size=one.clean[0].size, joined=several
       ),
+      estimates=expected[row.name],
       saturation=grown.get(row.name, ()),
       groups=groups.utility(setup, sent, row.name)
       if chosen[row.name]["selected"]

@@ -111,7 +111,7 @@ def of_row(
   trial = training.chosen(setup)[fold][row.training]["chosen"]
   system = fitting.load_system(setup, fold, 0, trial)
   law = fitting.read_law(setup, fold, 0, row)
-  prefix, suffix = map(_shared, privatizer_lib.split_random(row.privatizer))
+  prefix, suffix = map(shared, privatizer_lib.split_random(row.privatizer))
   prefix_law, suffix_law = privatizer_lib.split_state(row.privatizer, law)
   root = key(setup, fold, 0, f"inversion {row.name}")
   audit = setup.folds[fold].audit
@@ -155,7 +155,7 @@ def of_row(
     law=suffix_law,
     num_queries=queries,
     sample=jax.tree_util.Partial(attack_lib.Victim.sample, victim),
-    client=_client(setup, system, prefix, prefix_law),
+    client=client(setup, system, prefix, prefix_law),
     cloud=_cloud(fitting.retuned(setup, fold, 0, system, row), row, law),
     labels=None
     if verifies
@@ -177,36 +177,65 @@ def _input_shape(setup: Setup) -> tuple[int, ...]:
 _CHAINS: dict[Hashable, privatizer_lib.Privatizer] = {}
 
 
-def _shared(chain: privatizer_lib.Privatizer) -> privatizer_lib.Privatizer:
+def shared(chain: privatizer_lib.Privatizer) -> privatizer_lib.Privatizer:
   """Give the same chain for all that differ in their state: one program."""
   return _CHAINS.setdefault(privatizer_lib.program(chain), chain)
 
 
-def _client(
+def inputs(
+  setup: Setup, system: fitting.System, index: np.ndarray
+) -> jax.Array:
+  """Give what the network sees of samples, in the units of `client`.
+
+  Args:
+    setup: the study.
+    system: for what is cut out.
+    index: numbers of samples [n].
+
+  Returns:
+    Float32 [n, ...].
+  """
+  x = jnp.asarray(np.asarray(setup.data.inputs[index]))
+  x = augment.centre(x, shape=system.shape).astype(jnp.float32)
+  return x / _scale(setup, system)
+
+
+def _scale(setup: Setup, system: fitting.System) -> jax.Array:
+  """Give the unit of inputs: all of their range, or a channel's deviation."""
+  if setup.data.kind == "image":
+    return jnp.asarray(255.0)
+  std = jnp.asarray(system.constants["std"])
+  return std.reshape((1,) * len(system.shape) + (-1,))
+
+
+def client(
   setup: Setup,
   system: fitting.System,
   prefix: privatizer_lib.Privatizer,
   law: Any,
 ) -> jax.tree_util.Partial:
-  """Make the function from pictures to codes before noise, with gradients.
+  """Make the function from inputs to codes before noise, with gradients.
 
   It runs the whole client, also where the study reads the outputs of a frozen
-  prefix from a file.
+  prefix from a file. Pictures are 0 to 1 and of any size; signals are in units
+  of the standard deviation of a channel.
   """
-  client, _ = staged.split_variables(
-    system.variables, system.network, system.cut
-  )
+  half, _ = staged.split_variables(system.variables, system.network, system.cut)
   mean = jnp.asarray(system.constants["mean"])
   if mean.ndim > 1:  # of what is stored; pictures are what is cut out
     mean = augment.centre(mean[None], shape=system.shape)[0]
-  constants = {"mean": mean, "std": jnp.asarray(system.constants["std"])}
+  constants = {
+    "mean": mean,
+    "std": jnp.asarray(system.constants["std"]),
+    "scale": _scale(setup, system),
+  }
   run = _half(
     system.network,
     system.cut,
     system.shape,
     restoration.with_gradients(prefix),
   )
-  return jax.tree_util.Partial(run, client, constants, law)
+  return jax.tree_util.Partial(run, half, constants, law)
 
 
 @functools.cache
@@ -217,10 +246,10 @@ def _half(
   prefix: privatizer_lib.Privatizer,
 ) -> Any:
   def run(
-    variables: Any, constants: Any, law: Any, images: jax.Array
+    variables: Any, constants: Any, law: Any, inputs: jax.Array
   ) -> jax.Array:
-    whole = (len(images), *shape)
-    x = 255 * jax.image.resize(images, whole, "linear")
+    x = jax.image.resize(inputs, (len(inputs), *shape), "linear")
+    x = constants["scale"] * x
     x = step_lib.prepare(x, constants, shape=shape)
     feature = network.apply(variables, x, train=False, upto=cut)[0]
     return prefix.encode(law, jax.random.key(0), feature)  # nothing is random
@@ -236,7 +265,7 @@ def _cloud(
     system.variables, system.network, system.cut
   )
   run = _other_half(
-    system.network, system.cut, system.answers, _shared(row.privatizer)
+    system.network, system.cut, system.answers, shared(row.privatizer)
   )
   return jax.tree_util.Partial(run, cloud, law)
 

@@ -9,12 +9,18 @@ import numpy as np
 
 from hybridpriv import build
 from hybridpriv.audit import assemble, problems, statistics
-from hybridpriv.guarantees import guarantee
+from hybridpriv.guarantees import bounds, guarantee
 from hybridpriv.study import fitting, judging
 from hybridpriv.study.setup import Setup
 
 _DELTA = 1e-5
 _METRICS = ("balanced_accuracy", "accuracy")
+_OF = {"one input": True, "different inputs": False}  # are codes of the same
+_ASSUMES = "the device clips, and its noise is secret and fresh"
+
+# What is known of a secret before the first code, see `priors`.
+Known = Sequence[tuple[float, np.ndarray]]
+ByMetric = Mapping[str, Known]
 
 
 def prove(
@@ -24,8 +30,9 @@ def prove(
   asked: Sequence[problems.Problem],
   *,
   size: int,
+  joined: Sequence[tuple[problems.Problem, int]] = (),
 ) -> list[dict[str, Any]]:
-  """State the guarantee of a row for one and for many codes of one input.
+  """State the guarantee of a row for one and for many codes.
 
   Args:
     setup: the study.
@@ -33,59 +40,147 @@ def prove(
     questions: what was attacked.
     asked: all problems.
     size: values of a code.
+    joined: problems about several inputs of one person, and how many.
 
   Returns:
     A guarantee by number of queries; none where nothing is proved.
   """
+  service = _desired(setup)
+  # Of pairs nothing is proved here.
+  single = _by_metric([q for q in questions if q.kind != "linkage"], asked)
   made = []
-  for num_queries in (1, *setup.config["audit"]["queries"]):
-    found = [
-      guarantee.of(
-        row.privatizer,
-        fitting.read_law(setup, fold, seed, row),
-        size=size,
-        num_queries=num_queries,
-      )
-      for fold in range(len(setup.folds))
-      for seed in range(setup.config["train"]["seeds"])
-    ]
-    known = [own for own in found if own is not None]
-    if not known or len(known) < len(found):
+  several = {num for _, num in joined}
+  for num in sorted({1, *setup.config["audit"]["queries"], *several}):
+    weakest = _weakest(setup, row, size=size, num_queries=num)
+    if weakest is None:
       return []
-    weakest = max(known, key=lambda own: own.ratio)
-    made.append(
-      {
-        "law": weakest.law,
-        "clip_norm": weakest.clip_norm,
-        "sigma": weakest.sigma,
-        "num_queries": num_queries,
-        "ratio": weakest.ratio,
-        "epsilon": weakest.epsilon(_DELTA),
-        "delta": _DELTA,
-        "information_bits": {
-          "one input": weakest.information(same=True) / math.log(2),
-          "different inputs": weakest.information() / math.log(2),
-        },
-        "unit": "one input",
-        "queries": "of one input",
-        "prior": "the classes as they are mixed in the test",
-        "case": "Worst case over inputs and attackers",
-        "assumes": "the device clips, and its noise is secret and fresh",
-        "leakage": {
-          q.target: {
-            metric: _bound(weakest, priors(q, asked, metric))
-            for metric in _METRICS
-          }
-          for q in questions
-          if q.kind != "linkage"  # of pairs nothing is proved here
-        },
-        "utility": {
-          desired: {"balanced_accuracy": _bound(weakest, known_of)}
-          for desired, known_of in _desired(setup).items()
-        },
-      }
-    )
+    few = [problem for problem, n in joined if n == num]
+    # Who is asked about with so many inputs are not all; of other secrets, and
+    # of other numbers, nothing was measured.
+    together = single | _by_metric(_questions(setup, few), few)
+    made.append(state(weakest, single, together, service))
   return made
+
+
+def _by_metric(
+  questions: Sequence[assemble.Question], asked: Sequence[problems.Problem]
+) -> dict[str, ByMetric]:
+  return {
+    q.target: {metric: priors(q, asked, metric) for metric in _METRICS}
+    for q in questions
+  }
+
+
+def _questions(
+  setup: Setup, asked: Sequence[problems.Problem]
+) -> list[assemble.Question]:
+  people = [setup.data.person[fold.audit] for fold in setup.folds]
+  return assemble.questions(asked, people)
+
+
+def _weakest(
+  setup: Setup, row: build.Row, *, size: int, num_queries: int
+) -> guarantee.Guarantee | None:
+  """Read the guarantee of all trained chains of a row; None if one has none."""
+  found = [
+    guarantee.of(
+      row.privatizer,
+      fitting.read_law(setup, fold, seed, row),
+      size=size,
+      num_queries=num_queries,
+    )
+    for fold in range(len(setup.folds))
+    for seed in range(setup.config["train"]["seeds"])
+  ]
+  known = [own for own in found if own is not None]
+  if not known or len(known) < len(found):
+    return None
+  return max(known, key=lambda own: own.ratio)
+
+
+def state(
+  own: guarantee.Guarantee,
+  single: Mapping[str, ByMetric],
+  together: Mapping[str, ByMetric],
+  service: Mapping[str, Known],
+) -> dict[str, Any]:
+  """Write a guarantee out, in the terms of `results.json`.
+
+  Args:
+    own: the guarantee.
+    single: what is known beforehand of the secrets of single samples, by target
+      and metric.
+    together: the same of secrets that several samples share.
+    service: what is known of desired labels.
+  """
+  num = own.num_queries
+  return {
+    "law": own.law,
+    "clip_norm": own.clip_norm,
+    "sigma": own.sigma,
+    "num_queries": num,
+    "ratio": own.ratio,
+    "epsilon": own.epsilon(_DELTA),
+    "delta": _DELTA,
+    "information_bits": {
+      of: own.information(same=same) / math.log(2) for of, same in _OF.items()
+    },
+    "fano_error": {
+      of: {
+        target: _fano(own, known, same=same)
+        for target, known in (single if same else together).items()
+      }
+      for of, same in _OF.items()
+    },
+    "information": {
+      "unit": "all inputs of the codes together",
+      "case": (
+        "Worst case over inputs, how often each is sent, and attackers; an"
+        " error is the average over those attacked"
+      ),
+      "assumes": _ASSUMES + ", and a code depends on its own input only",
+    },
+    "unit": "one input",
+    "queries": "of one input",
+    "prior": "the classes as they are mixed in the test",
+    "case": "Worst case over inputs and attackers",
+    "assumes": _ASSUMES,
+    "leakage": {
+      target: {m: _bound(own, known, same=True) for m, known in by.items()}
+      for target, by in single.items()
+    },
+    "different_inputs": {
+      "unit": f"the secret that {num} inputs share, whatever these are"
+      if num > 1
+      else "one input",
+      "queries": "of different inputs that share the secret",
+      "prior": "the classes as they are mixed in the test",
+      "case": "Worst case over inputs and attackers",
+      "assumes": _ASSUMES + ", and a code depends on its own input only",
+      "leakage": {
+        target: {m: _bound(own, known, same=False) for m, known in by.items()}
+        for target, by in together.items()
+      },
+    },
+    "utility": {
+      desired: {"balanced_accuracy": _bound(own, known, same=True)}
+      for desired, known in service.items()
+    },
+  }
+
+
+def _fano(
+  own: guarantee.Guarantee, by_metric: ByMetric, *, same: bool
+) -> dict[str, Any]:
+  """Bound the error on a target from below, by metric; say of how many."""
+  told = own.information(same=same)
+  sizes = {int((pi > 0).sum()) for of in by_metric.values() for _, pi in of}
+  return {"classes": sorted(sizes)} | {
+    metric: float(
+      sum(w * bounds.fano_error(pi, information=told) for w, pi in known)
+    )
+    for metric, known in by_metric.items()
+  }
 
 
 def priors(
@@ -226,17 +321,15 @@ def _compared(
   rows: Sequence[Mapping[str, Any]],
 ) -> Iterator[tuple[str, str, int, Mapping[str, Any], float]]:
   for row, kind in itertools.product(rows, ("leakage", "utility")):
-    proved = {g["num_queries"]: g[kind] for g in row["guarantees"]}
+    proved = {g["num_queries"]: g for g in row["guarantees"]}
     for index, m in enumerate(row[kind]):
-      if "queries" in m:
-        continue  # of several inputs; what is proved is of one
-      by_target = proved.get(m["num_queries"], {})
-      bound = by_target.get(m["target"], {}).get(m["metric"])
+      own = proved.get(m["num_queries"], {})
+      if "queries" in m:  # of different inputs, for which more is possible
+        own = own.get("different_inputs", {})
+      bound = own.get(kind, {}).get(m["target"], {}).get(m["metric"])
       if bound is not None:
         yield row["name"], kind, index, m, bound
 
 
-def _bound(
-  own: guarantee.Guarantee, known: Sequence[tuple[float, np.ndarray]]
-) -> float:
-  return float(sum(w * own.success(prior, same=True) for w, prior in known))
+def _bound(own: guarantee.Guarantee, known: Known, *, same: bool) -> float:
+  return float(sum(w * own.success(prior, same=same) for w, prior in known))

@@ -118,6 +118,7 @@ class Beside(NamedTuple):
     utility: measurements of the desired questions, with their tables.
     leakage: further measurements: ranks, inversion.
     guarantees: what is proved.
+    estimates: what holds on average, under its assumptions.
     saturation: what attackers with less data, or of other sizes, reached.
     groups: utility by group.
   """
@@ -127,6 +128,7 @@ class Beside(NamedTuple):
   utility: Sequence[Measured]
   leakage: Sequence[Measured]
   guarantees: Sequence[Mapping[str, Any]]
+  estimates: Sequence[Mapping[str, Any]] = ()
   saturation: Sequence[Mapping[str, Any]] = ()
   groups: Sequence[Mapping[str, Any]] = ()
 
@@ -212,6 +214,7 @@ def draw_up(
         "leakage": leaks,
         "worst": worst,
         "guarantees": list(known.guarantees),
+        "estimates": list(known.estimates),
         "saturation": list(known.saturation),
         "groups": [
           *known.groups,

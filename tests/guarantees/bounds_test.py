@@ -231,6 +231,12 @@ def test_fano_is_tight_for_a_symmetric_channel():
   assert found == pytest.approx(error, abs=1e-6) and found <= error
   assert bounds.fano_error([0.5, 0.5], information=0.0) == pytest.approx(0.5)
   assert bounds.fano_error([0.5, 0.5], information=5.0) == 0.0
+  # Values that never occur are no excuse.
+  some, all_ = (
+    bounds.fano_error(prior, information=0.5)
+    for prior in ([0.25] * 4, [0.25] * 4 + [0.0] * 60)
+  )
+  assert all_ == some > 0.25
 
 
 def test_a_ratio_has_limits():

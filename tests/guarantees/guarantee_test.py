@@ -183,6 +183,28 @@ def test_no_input_has_a_code_beyond_the_bound(key):
   assert square(50 * outward).max() > 0.9 * bound**2
 
 
+@pytest.mark.parametrize("law", ["gaussian", "discrete gaussian"])
+def test_nobody_is_right_more_often_than_fano_allows(law):
+  """One value as likely as a thousand others together: there it is the least.
+
+  One value of a code, ten times as loud as its noise, tells 2.3 nats.
+  """
+  prior = np.append(0.5, np.full(1000, 0.5 / 1000))
+  ratio = 10.0 if law == "gaussian" else math.sqrt(2 * math.log(101) / 2)
+  own = guarantee.Guarantee(law, ratio, 1.0, 1)
+  told = math.log(101) / 2
+  assert own.information() == pytest.approx(told)
+  left = math.log(2) + 0.5 * math.log(1000) - told
+  error = optimize.brentq(
+    lambda e: special.entr(e) + special.entr(1 - e) + e * math.log(1000) - left,
+    0,
+    0.5,
+  )
+  assert own.success(prior) <= 1 - error + 1e-6
+  if law == "gaussian":
+    assert own.success(prior) == pytest.approx(1 - error, abs=1e-6)
+
+
 def test_epsilon_is_that_of_the_exact_formula():
   def delta_of(epsilon, apart):
     return special.ndtr(apart / 2 - epsilon / apart) - math.exp(

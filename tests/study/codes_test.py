@@ -85,6 +85,10 @@ def test_codes_get_the_same_card(audited, repository):
   for name in ("What was found", "Controls", "Leakage by attack", "The threat"):
     assert f"## {name}" in page, name
   assert "knows nothing of the system" in page
+  # Nothing is known of how these are bounded, or of what their noise is.
+  (row,) = results["rows"]
+  assert row["guarantees"] == row["estimates"] == []
+  assert "No bound on attackers is proved" in page
   assert all(c["passed"] for c in results["controls"])
   assert {c["name"] for c in results["controls"]} == {
     "control/constant",
@@ -123,6 +127,7 @@ def test_one_draw_is_no_proof_of_fresh_noise(audit):
   assert {num for _, num in _found(results, "private")} == {1}
   assert "Noise not verified fresh" in page
   row = results["rows"][0]
+  assert row["guarantees"] == row["estimates"] == []
   assert all(m["floor_of"] == "chance" for m in row["leakage"])
   assert results["study"]["roles"]["desired"] == []
   assert "must answer" not in page

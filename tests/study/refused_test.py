@@ -11,6 +11,7 @@ from hybridpriv import study
   [
     ({"inputs": (0, 10)}, r"config.audit.inputs has \[0\]"),
     ({"inputs": (1,)}, r"config.audit.inputs has \[1\]"),
+    ({"dfil": -1}, r"config.audit.dfil has \[-1\]"),
     (
       {"saturation": {"shares": (1.0, 0.5), "widths": ()}},
       r"config.audit.saturation.shares has \[1.0\]",
