@@ -11,6 +11,11 @@ from hybridpriv import study
   [
     ({"inputs": (0, 10)}, r"config.audit.inputs has \[0\]"),
     ({"inputs": (1,)}, r"config.audit.inputs has \[1\]"),
+    ({"means": (1,)}, r"config.audit.means has \[1\]"),
+    (
+      {"means": (2,)},
+      r"means is \(2,\), and of config.audit.query_attacks none",
+    ),
     (
       {"saturation": {"shares": (1.0, 0.5), "widths": ()}},
       r"config.audit.saturation.shares has \[1.0\]",
