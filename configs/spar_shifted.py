@@ -26,4 +26,5 @@ def get_config(variant: str = "full"):
   c.audit.inputs = ()
   if variant == "tiny":
     c.data.max_samples = 0  # of fewer, too few people have both arms
+    c.audit.saturation.shares = ()
   return c
