@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 _TYPES = {
+  "tensor(uint8)": np.uint8,
   "tensor(float16)": np.float16,
   "tensor(float)": np.float32,
   "tensor(double)": np.float64,
@@ -107,7 +108,13 @@ def _file(encoder: str) -> Encoder:
   def run(inputs: np.ndarray, seed: int) -> Any:
     del seed  # its noise, if it has any, is its own
     shape = _shape(encoder, wanted.shape, inputs)
-    shaped = inputs.astype(_TYPES[wanted.type]).reshape(len(inputs), *shape[1:])
+    kind = _TYPES[wanted.type]
+    if kind == np.uint8 and not np.isin(inputs, np.arange(256)).all():
+      raise ValueError(
+        f"{encoder} takes whole numbers from 0 to 255, and some inputs are"
+        " none: give pixels as they are"
+      )
+    shaped = inputs.astype(kind).reshape(len(inputs), *shape[1:])
     pieces = []
     for start in range(0, len(inputs), shape[0]):
       # The last piece is filled up, and what comes of that is cut off.

@@ -2,10 +2,12 @@
 
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from configs import audit_codes
+from hybridpriv.deploy import export
 from hybridpriv.study import codes, encoders, freshness
 
 RNG = np.random.default_rng(0)
@@ -175,6 +177,31 @@ def test_a_file_that_does_not_fit_is_one_line(onnx_file, options, message):
   with pytest.raises(ValueError, match=message) as error:
     encoders.encoded(onnx_file(**options), INPUTS, 1)
   assert "\n" not in str(error.value)
+
+
+def test_pixels_are_pixels(onnx_file):
+  path = onnx_file(kind="UINT8")
+  pixels = RNG.integers(0, 256, (7, 6)).astype("f4")
+  made = encoders.encoded(path, pixels, 1)[:, 0]
+  np.testing.assert_allclose(made, product(pixels), rtol=1e-4, atol=1e-2)
+  for wrong in (pixels / 255, pixels - 255.5, pixels - 300):
+    with pytest.raises(ValueError, match="takes whole numbers from 0 to 255"):
+      encoders.encoded(path, wrong, 1)
+
+
+def test_a_client_half_that_was_exported_here_is_an_encoder(tmp_path):
+  pytest.importorskip("jax2onnx")
+  pytest.importorskip("onnxruntime")
+  half = export.Half(
+    lambda weights, x: jnp.maximum(x.reshape(len(x), -1) @ weights, 0),
+    jnp.asarray(WEIGHTS),
+    (2, 3),
+    jnp.float32,
+  )
+  path = tmp_path / "client.onnx"
+  export.to_onnx(half, path)
+  made = encoders.encoded(str(path), INPUTS, 1)
+  np.testing.assert_allclose(made[:, 0], product(INPUTS), atol=1e-5)
 
 
 @pytest.mark.parametrize("content", [b"", b"codes", b"PK\x03\x04\n\n" * 50])
