@@ -25,6 +25,7 @@ from hybridpriv.study import (
   fitting,
   inverting,
   judging,
+  people,
   proofs,
   stored,
   training,
@@ -196,10 +197,10 @@ def _check_names(config: Mapping[str, Any]) -> None:
       f"config.audit.query_attacks names {', '.join(unknown)}; the attacks are"
       f" {', '.join(sorted(names))}"
     )
-  grown = audit["saturation"]
+  grown, means = audit["saturation"], people.sizes(config)
   for name, values, able in (
     ("inputs", audit["inputs"], lambda x: x == int(x) and x >= 2),
-    ("means", audit["means"], lambda x: x == int(x) and x >= 2),
+    ("means", means, lambda x: x == int(x) and x >= 2),
     ("saturation.shares", grown["shares"], lambda x: 0 < x < 1),
     ("saturation.widths", grown["widths"], lambda x: x == int(x) and x >= 1),
   ):
@@ -208,11 +209,11 @@ def _check_names(config: Mapping[str, Any]) -> None:
         f"config.audit.{name} has {bad}: expected inputs and means of 2 or"
         " more, shares between 0 and 1, widths of 1 or more"
       )
-  if audit["means"] and not any(
+  if means and not any(
     not name.startswith("likelihood.") for name in audit["query_attacks"]
   ):
     raise ValueError(
-      f"config.audit.means is {tuple(audit['means'])}, and of"
+      f"config.audit.means is {means}, and of"
       " config.audit.query_attacks none learns from means: name others there,"
       " such as attribute.linear"
     )

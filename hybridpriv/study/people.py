@@ -37,6 +37,12 @@ class Several(NamedTuple):
   mates: np.ndarray | None = None
 
 
+def sizes(config: Mapping[str, Any]) -> tuple[int, ...]:
+  """Say of how many inputs codes are averaged."""
+  # A workdir of an earlier version, which is exported by itself, does not say.
+  return tuple(config["audit"].get("means", ()))
+
+
 def several(setup: Setup, asked: Sequence[problems.Problem]) -> list[Several]:
   """Make the questions about several inputs of one person.
 
@@ -61,7 +67,7 @@ def several(setup: Setup, asked: Sequence[problems.Problem]) -> list[Several]:
         found = problems.joined(p, person(p), num, rng)
         if found is not None:
           made.append(Several(found, num))
-  for num in config["audit"]["means"]:
+  for num in sizes(config):
     for p in able:
       dealt = mates.deal(p, person(p), num, rng)
       if dealt is not None:

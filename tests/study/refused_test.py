@@ -34,6 +34,12 @@ def test_numbers_that_ask_nothing(
   assert not (tmp_path / "checkpoints").exists()
 
 
+def test_a_workdir_that_knows_of_no_means_is_still_read(of_signals, tmp_path):
+  config = of_signals()
+  del config["audit"]["means"]
+  assert study.prepare(config, tmp_path).config is config
+
+
 def test_a_defence_that_reads_an_unforeseen_label(of_signals, quiet, tmp_path):
   config = of_signals(data={"unforeseen": "person", "private": "answer"})
   config["objective"]["hide"] = {
