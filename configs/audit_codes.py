@@ -24,7 +24,7 @@ def get_config(variant: str = "full"):
   c.data.licence = "not given"
   c.data.citation = ""
   c.data.encoder = ""  # "module:function" of (inputs, seed), or a file .onnx
-  c.data.draws = 16  # of the encoder, for each input
+  c.data.draws = 20  # of the encoder, for each input: two means of ten
   c.train.seeds = 1  # whoever made the codes, made them once
   c.audit.rotations = 5 if variant == "full" else 3
   if variant == "tiny":

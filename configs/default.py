@@ -158,6 +158,10 @@ def get_config() -> config_dict.ConfigDict:
   c.audit.max_cost = 0.05  # balanced utility an operating point may cost
   c.audit.queries = (10, 100)  # codes of one input that an attacker averages
   c.audit.inputs = (10,)  # inputs of one person, likewise, where it has them
+  # The same in front of the attacks below: they learn from means of so many
+  # inputs of a person. Dearer, and not for likelihood.bayes.
+  c.audit.means = ()
+  # Who gets several codes: "family.<entry>" of the attacks, whichever.
   c.audit.query_attacks = ("likelihood.bayes",)
   # Audit samples of each fold whose codes' sensitivity is averaged (dFIL); 0
   # for none. Each takes a pass back through the client for every value.

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from hybridpriv import build, study
-from hybridpriv.audit import results
-from hybridpriv.study import setup
+from hybridpriv.audit import problems, results
+from hybridpriv.study import auditing, setup
 from hybridpriv.train import optim
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -226,6 +226,19 @@ def test_the_network_takes_the_input(name, variant):
   lines = study.describe(config, 2).splitlines()
   assert f"cut after {config['cut']}" in lines[0]
   assert any(line.startswith("- device") for line in lines)
+
+
+def test_attackers_from_the_other_arm_have_signals_of_one_arm(tmp_path):
+  made = study.prepare(_config("spar_shifted", "tiny"), tmp_path)
+  shifted = [p for p in auditing.list_problems(made) if p.is_shifted]
+  assert {p.fold for p in shifted} == {0, 1}
+  left = made.data.classes["side"].index("left")
+  for p in shifted:
+    side = made.data.labels["side"][made.folds[p.fold].audit]
+    own = np.isin(p.role, (problems.TRAIN, problems.VALIDATION))
+    assert np.all(side[own] == left)
+    assert np.all(side[p.role == problems.TEST] != left)
+    assert p.num_classes == 5  # everybody has both
 
 
 def _run(launch, folder, config, *flags):

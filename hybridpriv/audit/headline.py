@@ -258,8 +258,8 @@ def _restored(point: Row, target: str, best: float) -> str:
     return ""
   most = max(found, key=lambda m: m.value)
   text = (
-    f"; a recognizer names {words.stated(most)} of the pictures rightly that"
-    f" `{most.attack}` restores"
+    f"; a recognizer with other pictures of these people names"
+    f" {words.stated(most)} of those rightly that `{most.attack}` restores"
   )
   return text + (", **more than any of these**" if most.value > best else "")
 

@@ -15,6 +15,12 @@ _NAMES = 1.35  # inches for the names at the left
 _LINE = 0.145  # inches of a line of these
 _GAP = 0.03  # around an image, of its size
 _ORIGINAL = "original"
+# What tells how much of an input came back, and its heading.
+_METRICS = {"psnr": "PSNR", "ssim": "SSIM, in percent", "matched": "matched"}
+GALLERY = (
+  "the attacker has other pictures of the people attacked, with their names, "
+  "and never the attacked one"
+)
 
 
 def caption(*, psnr: float, ssim: float, matched: float | None = None) -> str:
@@ -33,17 +39,36 @@ def caption(*, psnr: float, ssim: float, matched: float | None = None) -> str:
 
 def of_row(row: Row) -> str:
   """Word the inversion of a row whose pictures are shown."""
-  attacks: dict[str, dict[str, Measurement]] = {}
-  for m in row.leakage:
-    if m.attack.startswith("inversion."):
-      attacks.setdefault(m.attack, {})[m.metric] = m
-
-  def on_held_out(own: Mapping[str, Measurement]) -> float:
-    psnr = own["psnr"]
-    return psnr.value if psnr.validation is None else psnr.validation
-
-  best = max(attacks.values(), key=on_held_out)
+  _, best = restoring(row)[0]
   return caption(**{name: m.value for name, m in best.items()})
+
+
+def restoring(row: Row) -> list[tuple[str, dict[str, Measurement]]]:
+  """List the attacks that restore inputs, whatever they are called.
+
+  Returns:
+    (attack, its measurements by metric), the worst on people held out first:
+    by decibels; those without any by likeness, or by who is found, come last.
+  """
+  attacks: dict[tuple[str, int], dict[str, Measurement]] = {}
+  for m in row.leakage:
+    if m.metric in _METRICS:
+      attacks.setdefault((m.attack, m.num_queries), {})[m.metric] = m
+
+  def order(own: Mapping[str, Measurement]) -> tuple[float, ...]:
+    return tuple(_on_held_out(own.get(name)) for name in _METRICS)
+
+  listed = sorted(attacks.items(), key=lambda a: order(a[1]), reverse=True)
+  return [
+    (attack + (f", {num} codes averaged" if num > 1 else ""), own)
+    for (attack, num), own in listed
+  ]
+
+
+def _on_held_out(m: Measurement | None) -> float:
+  if m is None:
+    return -1.0
+  return m.value if m.validation is None else m.validation
 
 
 def figure(
@@ -104,37 +129,42 @@ def figure(
 
 
 def section(results: Results, picture: list[page.Block]) -> page.Section | None:
-  """Print what decoders restore, beside pictures of it."""
-  found = []
-  for row in results.rows:
-    for attack in dict.fromkeys(m.attack for m in row.leakage):
-      if attack.startswith("inversion."):
-        own = {m.metric: m for m in row.leakage if m.attack == attack}
-        found.append(((embeddings.title(row), attack), own))
+  """Print what is restored by every attack, beside pictures of it."""
+  found = [
+    (embeddings.title(row), attack, own)
+    for row in results.rows
+    for attack, own in restoring(row)
+  ]
   if not found:
     return None
-  first = found[0][1]
-  names = {"psnr": "PSNR", "ssim": "SSIM, in percent", "matched": "matched"}
-  metrics = [name for name in names if name in first]
+  # Not every attack was judged by all of them.
+  first = {
+    name: known[0]
+    for name in _METRICS
+    if (known := [own[name] for *_, own in found if name in own])
+  }
   cells = [
-    (*names_of, *(words.measured(own[name]) for name in metrics))
-    for names_of, own in found
+    (title, attack, *(words.measured(own.get(name)) for name in first))
+    for title, attack, own in found
   ]
   for title, pick in (
     ("no code: the mean picture", lambda m: m.chance),
     ("the mean picture of the desired class", lambda m: m.floor),
     ("the picture itself", lambda m: m.extra.get("original")),
   ):
-    values = (pick(first[name]) for name in metrics)
-    cells.append(
-      (
-        title,
-        "",
-        *(
-          words.number(first[name], value)
-          for name, value in zip(metrics, values, strict=True)
-        ),
-      )
+    values = (words.number(m, pick(m)) for m in first.values())
+    cells.append((title, "", *values))
+  text = (
+    "Attackers of each embedding, on one trained network, the worst on people "
+    "held out first, whose pictures these are; what they were granted is among "
+    "all measurements. Higher is more leakage."
+  )
+  if "matched" in first:
+    text += (
+      " Matched: how often the nearest person to the reconstruction, as a face "
+      "recognizer sees it, is the right one. That takes a gallery, and is "
+      f"knowledge beside the code: {GALLERY}. Who has none may restore a face, "
+      "and not say whose it is."
     )
   return page.Section(
     "restored",
@@ -142,13 +172,9 @@ def section(results: Results, picture: list[page.Block]) -> page.Section | None:
     (
       *picture,
       page.Table(
-        ("embedding", "attack", *(names[name] for name in metrics)),
+        ("embedding", "attack", *(_METRICS[name] for name in first)),
         tuple(cells),
-        "Attackers of each embedding, on one trained network; what they were "
-        "granted is among all measurements. The pictures are those of the "
-        "best on people held out. Matched: how often the nearest person to the "
-        "reconstruction, as a face recognizer sees it, is the right one. "
-        "Higher is more leakage.",
+        text,
         words=(1,),
       ),
     ),

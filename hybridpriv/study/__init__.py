@@ -25,6 +25,7 @@ from hybridpriv.study import (
   fitting,
   inverting,
   judging,
+  people,
   proofs,
   stored,
   training,
@@ -196,18 +197,27 @@ def _check_names(config: Mapping[str, Any]) -> None:
       f"config.audit.query_attacks names {', '.join(unknown)}; the attacks are"
       f" {', '.join(sorted(names))}"
     )
-  grown = audit["saturation"]
+  grown, means = audit["saturation"], people.sizes(config)
   for name, values, able in (
     ("inputs", audit["inputs"], lambda x: x == int(x) and x >= 2),
     ("dfil", (audit["dfil"],), lambda x: x == int(x) and x >= 0),
+    ("means", means, lambda x: x == int(x) and x >= 2),
     ("saturation.shares", grown["shares"], lambda x: 0 < x < 1),
     ("saturation.widths", grown["widths"], lambda x: x == int(x) and x >= 1),
   ):
     if bad := [x for x in values if not able(x)]:
       raise ValueError(
-        f"config.audit.{name} has {bad}: expected inputs of 2 or more, dfil of"
-        " 0 or more, shares between 0 and 1, widths of 1 or more"
+        f"config.audit.{name} has {bad}: expected inputs and means of 2 or"
+        " more, dfil of 0 or more, shares between 0 and 1, widths of 1 or more"
       )
+  if means and not any(
+    not name.startswith("likelihood.") for name in audit["query_attacks"]
+  ):
+    raise ValueError(
+      f"config.audit.means is {means}, and of"
+      " config.audit.query_attacks none learns from means: name others there,"
+      " such as attribute.linear"
+    )
   hidden = {f"labels/{name}" for name in build.roles(config).unforeseen}
   terms, knobs = build.terms(config)
   for term in terms:

@@ -58,8 +58,8 @@ def run(setup: Setup, command: str) -> None:
   points = saturation.points(
     setup, rows, sent, asked, few, len(asked) + len(mixed)
   )
-  several, begin = people.joined(setup, asked), len(every)
-  every += [p for p, _ in several]
+  several, begin = people.several(setup, asked), len(every)
+  every += [own.problem for own in several]
   joint = people.tasks(setup, rows, sent, several, begin)
   curves = [point.task for point in points]
   outcomes = attacking.run_all(setup, [*tasks, *curves, *joint], every)

@@ -6,23 +6,22 @@ its own samples, and what is scored are those of the attacked ones.
 
 import dataclasses
 import hashlib
-import importlib
-import inspect
 import json
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from hybridpriv import build
-from hybridpriv.audit import engine, problems
+from hybridpriv.audit import engine, problems, words
 from hybridpriv.data import dataset, partition
 from hybridpriv.data.sources import codes as source
 from hybridpriv.privatizers import privatizer as privatizer_lib
 from hybridpriv.study import (
   attacking,
   auditing,
+  encoders,
   freshness,
   provenance,
   results,
@@ -51,7 +50,9 @@ def prepare(config: Mapping[str, Any], folder: pathlib.Path) -> Setup:
   texts = {k: entry[k] for k in ("path", "name", "licence", "citation")}
   data = source.load(**texts)
   if entry["encoder"]:
-    codes = encoded(entry["encoder"], data.inputs[:, 0], entry["draws"])
+    codes = encoders.encoded(
+      entry["encoder"], data.inputs[:, 0], entry["draws"]
+    )
     data = dataclasses.replace(data, inputs=codes)
   if not freshness.stale(data.inputs) and (
     why := freshness.unlike(data.inputs)
@@ -69,61 +70,6 @@ def prepare(config: Mapping[str, Any], folder: pathlib.Path) -> Setup:
   auditing.list_problems(setup)
   workdir.record(folder, config)
   return setup
-
-
-def encoded(encoder: str, inputs: np.ndarray, draws: int) -> np.ndarray:
-  """Make codes [n, draws, k] of inputs [n, d] with an encoder.
-
-  Args:
-    encoder: "module:function" of (inputs [n, d], seed) or of (inputs), or a
-      file `.onnx` with one input [n, d] and one output.
-    inputs: what it encodes.
-    draws: how often; each time with another seed, if it takes one.
-
-  Raises:
-    ValueError: there is no such encoder, or what it returns are no codes.
-  """
-  run = _encoder(encoder)
-  made = [np.asarray(run(inputs, seed), np.float32) for seed in range(draws)]
-  for one in made:
-    if len(one) != len(inputs) or one.ndim < 2 or not np.isfinite(one).all():
-      raise ValueError(
-        f"{encoder} made {one.shape} of {inputs.shape}: expected finite codes"
-        " [n, ...], one for each input"
-      )
-  return np.stack([one.reshape(len(one), -1) for one in made], axis=1)
-
-
-def _encoder(encoder: str) -> Callable[[np.ndarray, int], Any]:
-  if not encoder.endswith(".onnx"):
-    module, _, name = encoder.partition(":")
-    try:
-      function = getattr(importlib.import_module(module), name)
-    except (AttributeError, ModuleNotFoundError, ValueError) as error:
-      raise ValueError(
-        f"there is no encoder {encoder!r} ({error}): name a function on the"
-        " Python path, my_package.my_module:my_function, or a file .onnx"
-      ) from error
-    takes = list(inspect.signature(function).parameters)
-    if takes[1:2] == ["seed"]:
-      return function
-    return lambda inputs, seed: function(inputs)
-  try:
-    onnxruntime = importlib.import_module("onnxruntime")
-  except ModuleNotFoundError as error:
-    raise ValueError(
-      f"{encoder} needs onnxruntime: pip install onnxruntime"
-    ) from error
-  if not pathlib.Path(encoder).is_file():
-    raise ValueError(f"there is no file {encoder!r}, the encoder")
-  session = onnxruntime.InferenceSession(encoder)
-  (wanted,) = session.get_inputs()
-
-  def run(inputs: np.ndarray, seed: int) -> Any:
-    del seed  # its noise, if it has any, is its own
-    return session.run(None, {wanted.name: inputs})[0]
-
-  return run
 
 
 def run(setup: Setup, command: str) -> None:
@@ -309,6 +255,18 @@ def _who(setup: Setup) -> str:
   return own.hexdigest()
 
 
+def _too_few(left: Sequence[int], num: int) -> str:
+  """Say which repeats were not scored for want of draws, and what they need."""
+  listed, needed = (
+    words.listing(map(str, sorted(numbers)))
+    for numbers in (left, [2 * n for n in left])
+  )
+  return (
+    f" Means of {listed} codes of one input are not scored: an attacker needs"
+    f" two of each input or more, {needed} draws, and there are {num}."
+  )
+
+
 def _describe(setup: Setup, why: str, queries: Sequence[int]) -> dict[str, Any]:
   data, config = setup.data, setup.config
   if why:
@@ -318,8 +276,7 @@ def _describe(setup: Setup, why: str, queries: Sequence[int]) -> dict[str, Any]:
     fresh = f"{num} draws of each sample stand for the sampler."
     left = [n for n in config["audit"]["queries"] if n not in queries]
     if left:
-      listed = ", ".join(map(str, left))
-      fresh += f" There are too few for {listed} codes of one input."
+      fresh += _too_few(left, num)
   private = ", ".join(setup.roles.private)
   return {
     "name": config["name"],

@@ -36,6 +36,8 @@ _LEAST = 10 ** (-PEAK_DB / 10)  # mean squared error of so many
 _SHOWN = 8  # people in the figure
 _SIDE = 150  # pixels that the recognizer takes
 _OWN = "pictures of task-train people and a gallery of the audited"
+# Whom a recognizer finds in what was restored, it finds among these.
+_GALLERY = "other pictures of the attacked people, by name, to compare with"
 
 Measured = list[tuple[dict[str, Any], statistics.Table]]
 # An attack, and all knobs that it was made with.
@@ -330,6 +332,8 @@ def _measure(
   beside = [restoration.GRANTS[n] for n in attack.needs if n != "sample"]
   if "sample" not in attack.needs:
     beside.insert(0, "no codes of these")
+  if metric == "matched":
+    beside.append(_GALLERY)
   own = assemble.measurement(
     target=str(setup.data.identity) if metric == "matched" else "picture",
     attack=attack.name,

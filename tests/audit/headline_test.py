@@ -78,5 +78,6 @@ def test_people_told_from_restored_pictures_are_in_the_headline(value, more):
   point["leakage"].append(matched)
   said = _said(value)
   assert f"names {100 * (best + more):.1f} %" in said
+  assert "a recognizer with other pictures of these people" in said
   assert "`inversion.decoder` restores" in said
   assert ("more than any of these" in said) == (more > 0)

@@ -1,5 +1,6 @@
 """The picture shows the images it was given, under the right names."""
 
+import dataclasses
 import types
 
 import matplotlib
@@ -68,6 +69,69 @@ def test_a_caption_is_that_of_the_attack_whose_pictures_are_shown(
   assert text == reconstructions.caption(
     psnr=psnr, ssim={20: 0.5, 18: 0.4}[psnr]
   )
+
+
+def _restored(attack, num_queries=1, **metrics):
+  """Measurements of an attack; of those with two numbers the second is that
+  on people held out."""
+  made = []
+  for metric, values in metrics.items():
+    value, validation = values if isinstance(values, tuple) else (values, None)
+    one = _measured(attack, metric, value, validation)
+    made.append(dataclasses.replace(one, num_queries=num_queries))
+  return made
+
+
+def _section(*found):
+  row = types.SimpleNamespace(
+    leakage=[_measured("attribute.linear", "accuracy", 0.9, 0.9), *found],
+    name="simple",
+    training="simple",
+    embedding="identity",
+    privatizer=(),
+  )
+  made = reconstructions.section(types.SimpleNamespace(rows=(row,)), [])
+  if made is None:
+    return None
+  (table,) = made.blocks
+  return table
+
+
+def test_every_attack_that_restores_is_listed_the_worst_first():
+  table = _section(
+    *_restored("inversion.decoder", psnr=(14.0, 14.5), ssim=0.5),
+    *_restored("ridge.linear", psnr=(20.0, 15.0), ssim=0.6, matched=0.7),
+    # Worst on people held out, though not on those attacked.
+    *_restored("mine.diffusion", psnr=(18.0, 30.0)),
+    *_restored("descent.pixels", 10, psnr=(16.0, 16.5), matched=0.3),
+    *_restored("other.face", matched=0.9),
+  )
+  assert table.header[1:] == (
+    "attack",
+    "PSNR",
+    "SSIM, in percent",
+    "matched",
+  )
+  assert [line[1] for line in table.rows] == [
+    "mine.diffusion",
+    "descent.pixels, 10 codes averaged",
+    "ridge.linear",
+    "inversion.decoder",
+    "other.face",
+    *("" for _ in range(3)),
+  ]
+  assert table.rows[0][2:] == ("18.0 dB [18.0, 18.0]", "–", "–")
+  assert table.rows[2][3:] == ("60.0 [60.0, 60.0]", "70.0 [70.0, 70.0]")
+  assert table.rows[4][2:] == ("–", "–", "90.0 [90.0, 90.0]")
+
+
+def test_whom_the_gallery_shows_is_said_where_people_are_matched():
+  said = _section(*_restored("any.thing", psnr=(20.0, 15.0), matched=0.7))
+  assert "other pictures of the people attacked" in said.caption
+  assert "never the attacked one" in said.caption
+  plain = _section(*_restored("any.thing", psnr=(20.0, 15.0)))
+  assert "gallery" not in plain.caption
+  assert _section() is None
 
 
 def test_rows_are_named_and_say_how_good_they_are(drawn):

@@ -116,7 +116,44 @@ def test_means_of_different_draws_tell_more(audited):
   for (attack, num), m in found.items():
     if num == 10:  # Phi(sqrt(10)) = 0.999
       assert m["value"] > 0.97, attack
-  assert "too few for 100 codes" in page
+  assert (
+    "Means of 100 codes of one input are not scored: an attacker needs two of"
+    " each input or more, 200 draws, and there are 20." in page
+  )
+
+
+@pytest.mark.parametrize(
+  ("draws", "scored", "said"),
+  [
+    (2, [], "Means of 2, 3 and 10 codes of one input are not scored"),
+    (19, [2, 3], "or more, 20 draws, and there are 19."),
+    (20, [2, 3, 10], ""),
+  ],
+)
+def test_fewer_draws_than_two_means_are_said(
+  tmp_path, monkeypatch, draws, scored, said
+):
+  arrays = _arrays()
+  np.savez(
+    tmp_path / "codes.npz", **(arrays | {"codes": arrays["codes"][:, :draws]})
+  )
+  config = audit_codes.get_config("tiny").to_dict()
+  config["data"]["path"] = str(tmp_path / "codes.npz")
+  config["audit"]["queries"] = (2, 3, 10)
+  setup = codes.prepare(config, tmp_path / "w")
+  asked = {}
+
+  def stop(setup, tasks, problems):
+    asked["queries"] = sorted({t.num_queries for t in tasks} - {1})
+    raise RuntimeError
+
+  monkeypatch.setattr(codes.attacking, "run_all", stop)
+  with pytest.raises(RuntimeError):
+    codes.run(setup, "")
+  assert asked["queries"] == scored
+  text = codes._describe(setup, "", asked["queries"])["threat"]["text"]
+  assert said in text and "\n" not in text
+  assert ("not scored" in text) == (len(scored) < 3)
 
 
 def test_one_draw_is_no_proof_of_fresh_noise(audit):
@@ -241,28 +278,6 @@ def test_other_codes_are_not_taken_for_those_audited(tmp_path, quiet):
   np.savez(path, **(_arrays() | {"codes": np.ones((216, 2))}))
   with pytest.raises(workdir.Conflict, match="is of other codes"):
     study.run(config, tmp_path / "w", "audit", say=quiet)
-
-
-def shift(inputs, seed):
-  """An encoder of the tests: the inputs, and noise by the seed."""
-  noise = np.random.default_rng(seed).normal(size=inputs.shape)
-  return inputs + noise
-
-
-def halve(inputs, train=False):
-  """An encoder without noise; its second argument is no seed."""
-  return inputs / 2 if train is False else inputs
-
-
-def test_an_encoder_makes_the_codes():
-  inputs = np.ones((5, 3), "f4")
-  made = codes.encoded("tests.study.codes_test:shift", inputs, 4)
-  assert made.shape == (5, 4, 3) and not freshness.stale(made)
-  np.testing.assert_allclose(made[:, 2], shift(inputs, 2), rtol=1e-6)
-  plain = codes.encoded("tests.study.codes_test:halve", inputs, 2)
-  np.testing.assert_array_equal(plain, np.full((5, 2, 3), 0.5))
-  with pytest.raises(ValueError, match="there is no encoder 'nowhere:f'"):
-    codes.encoded("nowhere:f", inputs, 1)
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,38 @@ def test_results_say_what_was_granted(fitted, measured):
   assert "; the cloud half; their desired labels; codes" in found["shadow"]
 
 
+def test_people_are_matched_with_other_pictures_of_them(
+  fitted, measured, monkeypatch
+):
+  seen = []
+
+  def colour(images):
+    # What tells a person in these pictures.
+    seen.append(images)
+    return images[:, :, SIZE // 2 :].mean(axis=(1, 2))
+
+  monkeypatch.setattr(inverting, "_judge", lambda: colour)
+  row = _selected(fitted, True).name
+  found = {(m["attack"], m["metric"]): m for m, _ in _run(fitted)[row]}
+  setup, _, asked = fitted
+  chosen = granting.choose(setup, inverting.attacked(setup, asked))
+  audit = setup.folds[0].audit
+  truth = granting.pictures(setup, audit[chosen.test], SIZE)
+  gallery = seen[0]
+  assert len(gallery) == len(chosen.gallery) > 0
+  same = np.all(gallery[:, None] == truth[None], axis=(2, 3, 4))
+  assert not same.any()
+  person = setup.data.person[audit]
+  assert set(person[chosen.test]) <= set(person[chosen.gallery])
+  for m in found.values():
+    told = m["auxiliary"].endswith(
+      "; other pictures of the attacked people, by name, to compare with"
+    )
+    assert told == (m["metric"] == "matched")
+  m = found["inversion.decoder", "matched"]
+  assert m["target"] == "person" and m["original"] > 0.9 > m["chance"]
+
+
 def test_what_was_restored_is_not_restored_again(fitted, measured, monkeypatch):
   def fail(*_):
     raise AssertionError("an attack was run again")

@@ -23,6 +23,9 @@ def audited(of_pictures, quiet, tmp_path_factory):
         "covariance": {"function": "linkage.two_covariance"},
       },
       "rotations": 3,
+      "query_attacks": ("linkage.cosine",),
+      "queries": (10,),
+      "means": (2,),
     },
   )
   folder = tmp_path_factory.mktemp("linked")
@@ -73,6 +76,26 @@ def test_its_controls_come_out_as_they_must(results):
     control = controls[f"control/{name}"]
     own = [m for m in control["leakage"] if m["target"] == TARGET]
     assert own and control["passed"], name
+
+
+def test_links_are_looked_for_between_means_as_well(results):
+  noisy = [
+    r
+    for r in results["rows"]
+    if r["selected"] and r["privatizer"] and r["training"] == "simple"
+  ]
+  assert noisy
+  for row in noisy:
+    found = {
+      (m["num_queries"], m.get("queries", "one input")): m
+      for m in row["leakage"]
+      if (m["attack"], m["metric"]) == ("linkage.cosine", "auc")
+    }
+    averaged = "different inputs of one person, averaged"
+    assert set(found) == {(1, "one input"), (10, "one input"), (2, averaged)}
+    assert {m["chance"] for m in found.values()} == {0.5}
+    # Noise is of half a code's deviation and more.
+    assert found[10, "one input"]["value"] > found[1, "one input"]["value"]
 
 
 def test_the_report_has_it(audited):

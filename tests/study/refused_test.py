@@ -12,6 +12,11 @@ from hybridpriv import study
     ({"inputs": (0, 10)}, r"config.audit.inputs has \[0\]"),
     ({"inputs": (1,)}, r"config.audit.inputs has \[1\]"),
     ({"dfil": -1}, r"config.audit.dfil has \[-1\]"),
+    ({"means": (1,)}, r"config.audit.means has \[1\]"),
+    (
+      {"means": (2,)},
+      r"means is \(2,\), and of config.audit.query_attacks none",
+    ),
     (
       {"saturation": {"shares": (1.0, 0.5), "widths": ()}},
       r"config.audit.saturation.shares has \[1.0\]",
@@ -28,6 +33,12 @@ def test_numbers_that_ask_nothing(
   with pytest.raises(ValueError, match=message):
     study.run(of_signals(audit=changes), tmp_path, say=quiet)
   assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_workdir_that_knows_of_no_means_is_still_read(of_signals, tmp_path):
+  config = of_signals()
+  del config["audit"]["means"]
+  assert study.prepare(config, tmp_path).config is config
 
 
 def test_a_defence_that_reads_an_unforeseen_label(of_signals, quiet, tmp_path):

@@ -34,8 +34,9 @@ def audited(of_pictures, quiet, tmp_path_factory):
       },
       "shift": "answer",
       "inputs": (2, 500),
-      "query_attacks": ("attribute.mlp",),
-      "queries": (),
+      "means": (2, 500),
+      "query_attacks": ("neighbour.nearest",),
+      "queries": (3,),
       "saturation": {"shares": (0.25, 0.5), "widths": (4,)},
     },
   )
@@ -75,17 +76,34 @@ def test_an_attacker_with_other_data_is_a_target_of_its_own(results):
     assert own["auxiliary"].endswith("; all of one class of another label")
 
 
-def test_inputs_of_one_person_are_joined(results, page):
+@pytest.mark.parametrize("averaged", ["", ", averaged"])
+def test_inputs_of_one_person_are_joined(results, page, averaged):
+  of = f"different inputs of one person{averaged}"
   found = [
     m
     for row in results["rows"]
     for m in row["leakage"]
-    if m.get("queries") == "different inputs of one person"
+    if m.get("queries") == of
   ]
+  # Nobody has 500.
   assert {(m["target"], m["num_queries"]) for m in found} == {("person", 2)}
-  assert all(m["attack"] == "attribute.mlp" for m in found)
+  assert {m["attack"] for m in found} == {"neighbour.nearest"}
   assert {m["floor_of"] for m in found} <= {"cloud answer", "desired label"}
-  assert "different inputs of one person" in page
+  assert all(
+    ("means of codes" in m["auxiliary"]) == bool(averaged) for m in found
+  )
+  assert f"| {of} |" in page
+
+
+def test_attacks_that_are_named_get_codes_of_one_input(results):
+  for row in results["rows"]:
+    found = {
+      (m["attack"], m["target"].partition(" (")[0])
+      for m in row["leakage"]
+      if m["num_queries"] == 3
+    }
+    noisy = row["selected"] and row["embedding"] == "noise"
+    assert found == ({("neighbour.nearest", "person")} if noisy else set())
 
 
 def test_every_group_of_a_chosen_row_is_measured(results):
