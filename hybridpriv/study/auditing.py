@@ -93,7 +93,7 @@ def _beside(
   sent: BySystem,
   asked: Asked,
   grown: Mapping[str, Sequence[Mapping[str, Any]]],
-  several: people.Joined,
+  several: Sequence[people.Several],
   repeated: Mapping[str, Sequence[measures.Measured]],
 ) -> dict[str, results.Beside]:
   """Measure what takes no attack that learns, prove what can be proved."""
@@ -115,7 +115,12 @@ def _beside(
         *repeated.get(row.name, ()),
       ],
       guarantees=proofs.prove(
-        setup, row, asking, asked, size=one.clean[0].size, joined=several
+        setup,
+        row,
+        asking,
+        asked,
+        size=one.clean[0].size,
+        joined=people.shared(several),
       ),
       estimates=expected[row.name],
       saturation=grown.get(row.name, ()),

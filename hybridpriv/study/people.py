@@ -75,6 +75,22 @@ def several(setup: Setup, asked: Sequence[problems.Problem]) -> list[Several]:
   return made
 
 
+def shared(
+  made: Sequence[Several],
+) -> list[tuple[problems.Problem, int]]:
+  """List which secrets several inputs share, and how many of them.
+
+  Of a number for which scores are added and codes averaged, the former: they
+  ask of the same people.
+  """
+  added = {own.num for own in made if own.mates is None}
+  return [
+    (own.problem, own.num)
+    for own in made
+    if own.mates is None or own.num not in added
+  ]
+
+
 def tasks(
   setup: Setup,
   rows: Sequence[build.Row],
