@@ -18,7 +18,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -93,21 +93,20 @@ class Files(NamedTuple):
   macs: int
 
 
-def run(quick: bool) -> list[measure.Row]:
+def run(quick: bool) -> Iterator[measure.Part]:
   """Measure all networks, or with `quick` the small ones at one cut.
 
   Args:
     quick: whether to look only.
   """
-  rows: list[measure.Row] = []
   for model in MODELS[2:] if quick else MODELS:
-    rows += measured(
-      model, *((1, 2) if quick else (len(model.cuts), _PROCESSES))
-    )
-  return rows + ([] if quick else _torch())
+    size = (1, 2) if quick else (len(model.cuts), _PROCESSES)
+    yield measure.Part(model.name, functools.partial(measured, model, *size))
+  if not quick:
+    yield measure.Part(f"{MODELS[0].name} beside PyTorch", _torch)
 
 
-def measured(model: Model, num_cuts: int, rounds: int) -> list[measure.Row]:
+def measured(model: Model, num_cuts: int, rounds: int) -> Iterator[measure.Row]:
   """Measure one network.
 
   Args:
@@ -117,14 +116,13 @@ def measured(model: Model, num_cuts: int, rounds: int) -> list[measure.Row]:
   """
   cuts = model.cuts[:num_cuts]
   (*_, last) = model.network.stage_names()
-  rows: list[measure.Row] = []
   with tempfile.TemporaryDirectory() as scratch:
     parts = {
       upto: _write(model, upto, pathlib.Path(scratch)) for upto in (*cuts, last)
     }
     for cut in cuts:
-      rows += _sizes(f"{model.name} to {cut}", parts[cut], parts[last])
-      rows.append(_sent(model, cut))
+      yield from _sizes(f"{model.name} to {cut}", parts[cut], parts[last])
+      yield _sent(model, cut)
     for form, (said, threads) in itertools.product(
       parts[last].paths, _THREADS.items()
     ):
@@ -133,12 +131,11 @@ def measured(model: Model, num_cuts: int, rounds: int) -> list[measure.Row]:
       )
       for number, cut in enumerate(cuts):
         what = f"{model.name} to {cut}, {form}{said}"
-        rows += _rows(what, found[:, [number, -1]], not threads)
+        yield from _rows(what, found[:, [number, -1]], not threads)
   if not has_tflite():
     what = f"{model.name}, LiteRT"
     why = "tensorflow is not installed: pip install 'hybridpriv[tflite]'"
-    rows.append(measure.skipped(what, _WHOLE, why))
-  return rows
+    yield measure.skipped(what, _WHOLE, why)
 
 
 def has_tflite() -> bool:
