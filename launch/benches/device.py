@@ -29,7 +29,7 @@ from PIL import Image
 from references import device_half
 
 from hybridpriv.deploy import export, wire
-from hybridpriv.networks import dlib, sensor, staged, vgg
+from hybridpriv.networks import dlib, frozen, sensor, staged, vgg
 
 _ROUNDS, _PROCESSES = 15, 3
 _WHOLE = "the whole network on the device"
@@ -150,10 +150,12 @@ def _write(model: Model, upto: str, scratch: pathlib.Path) -> Files:
   variables = jax.jit(functools.partial(model.network.init, train=False))(
     jax.random.key(0), x
   )
-  client, _ = staged.split_variables(variables, model.network, upto)
+  # As an export does.
+  network, variables = frozen.fold(model.network, variables)
+  client, _ = staged.split_variables(variables, network, upto)
 
   def run(given: Any, x: jax.Array) -> jax.Array:
-    return model.network.apply(given, x, train=False, upto=upto)[0]
+    return network.apply(given, x, train=False, upto=upto)[0]
 
   half = export.Half(run, client, model.shape, jnp.float32)
   rng = np.random.default_rng(0)
