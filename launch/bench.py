@@ -73,6 +73,7 @@ def main(given: list[str]) -> None:
       print(measure.lines(report()))
   place = f"in {out}" if out else "above"
   where = f"what was measured, {len(rows)} rows, is {place}"
+  where = where if rows else "nothing was measured"
   if stopped:
     print(f"stopped; {where}", file=sys.stderr)
     program.end(130)
