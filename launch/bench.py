@@ -5,13 +5,16 @@
 
 The argument names a bench, a file in launch/benches/; a wrong one lists them.
 Where a library to compare with is missing, its rows are skipped and say so.
-What is measured, and the format of the file: docs/performance.md.
+The file is written after every row: a part that fails, or a stop, loses no
+other.  What is measured, and the format of the file: docs/performance.md.
 """
 
 import importlib
-import json
 import os
 import pathlib
+import sys
+import traceback
+from typing import Any
 
 import program
 from absl import flags
@@ -43,12 +46,51 @@ def main(given: list[str]) -> None:
 
   environment = workdir.environment()  # of the code that runs, not of a later
   bench = importlib.import_module(f"benches.{given[0]}")
-  rows = bench.run(QUICK.value)
-  found = measure.report(given[0], QUICK.value, rows, environment)
-  print(measure.lines(found))
+  rows: list[measure.Row] = []
+  failed: list[measure.Failure] = []
+
+  def report(*, ended: bool = False) -> dict[str, Any]:
+    return measure.report(
+      given[0], QUICK.value, rows, failed, environment, ended=ended
+    )
+
+  stopped = False
+  try:
+    for one in measure.each(bench.run(QUICK.value)):
+      if isinstance(one, measure.Failure):
+        failed.append(one)
+        _say(one.what, one.error)
+      else:
+        rows.append(one)
+      if out:
+        workdir.write_json(out, report())
+    if out:
+      workdir.write_json(out, report(ended=True))
+  except KeyboardInterrupt:
+    stopped = True
+  finally:
+    if rows:
+      print(measure.lines(report()))
+  place = f"in {out}" if out else "above"
+  where = f"what was measured, {len(rows)} rows, is {place}"
+  where = where if rows else "nothing was measured"
+  if stopped:
+    print(f"stopped; {where}", file=sys.stderr)
+    program.end(130)
+  if failed:
+    names = "; ".join(one.what for one in failed)
+    program.fail(f"not measured: {names}; {where}")
   if out:
-    out.write_text(json.dumps(found, indent=1) + "\n")
     print(out)
+
+
+def _say(what: str, error: Exception) -> None:
+  """Tell why a part failed: one line, or where it was if that is no message."""
+  import measure
+
+  if not program.is_ours(error):
+    traceback.print_exception(error)
+  print(f"{what}: failed, {measure.said(error)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import pathlib
 import platform
 import time
 import tracemalloc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -45,6 +45,25 @@ class Row(NamedTuple):
   skipped: str
 
 
+class Part(NamedTuple):
+  """What a bench measures by itself, whatever becomes of its other parts.
+
+  Attributes:
+    what: the work.
+    rows: measures it; rows may come one by one.
+  """
+
+  what: str
+  rows: Callable[[], Iterable[Row]]
+
+
+class Failure(NamedTuple):
+  """A part that was not measured to its end."""
+
+  what: str
+  error: Exception
+
+
 class Side(NamedTuple):
   """One way to do the work.
 
@@ -59,6 +78,15 @@ class Side(NamedTuple):
   run: Callable[[], Any]
   scale: float = 1.0
   skipped: str = ""
+
+
+def each(parts: Iterable[Part]) -> Iterator[Row | Failure]:
+  """Measure part after part; one that fails does not end the others."""
+  for part in parts:
+    try:
+      yield from part.rows()
+    except Exception as error:  # whatever it is, the others are measured
+      yield Failure(part.what, error)
 
 
 def compare(
@@ -194,15 +222,23 @@ def _rounded(value: Any) -> float:
 
 
 def report(
-  bench: str, quick: bool, rows: Sequence[Row], environment: Mapping[str, Any]
+  bench: str,
+  quick: bool,
+  rows: Sequence[Row],
+  failed: Sequence[Failure],
+  environment: Mapping[str, Any],
+  *,
+  ended: bool,
 ) -> dict[str, Any]:
   """Say what was measured, and where: the file's content.
 
   Args:
     bench: name of the command.
     quick: whether it was a short run.
-    rows: what was found.
+    rows: what was found so far.
+    failed: what could not be measured.
     environment: as `study.workdir.environment` described it beforehand.
+    ended: whether all parts were tried.
   """
   machine = {"processor_model": _processor(), **environment["machine"]}
   versions = dict(environment["versions"])
@@ -214,12 +250,19 @@ def report(
     "schema": SCHEMA,
     "bench": bench,
     "quick": quick,
+    "complete": ended and not failed,
+    "failed": [{"what": f.what, "why": said(f.error)} for f in failed],
     "rows": [row._asdict() for row in rows],
     "machine": machine,
     "versions": versions,
     "revision": environment["revision"],
     "date": environment["date"],
   }
+
+
+def said(error: Exception) -> str:
+  """Put an error into one line."""
+  return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _processor() -> str:

@@ -192,11 +192,18 @@ def read(path: str, bench: str) -> list[dict[str, Any]]:
   """Read the rows of a bench."""
   try:
     found = json.loads(pathlib.Path(path).read_text())
-    if found["bench"] == bench and found["rows"]:
-      return found["rows"]
+    rows = found["rows"] if found["bench"] == bench else []
+    complete = found.get("complete", True)  # files of earlier versions are
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise ValueError(f"{path} cannot be read ({error})") from error
-  raise ValueError(f"{path} is of no run of `launch/bench.py {bench}`")
+  if not rows:
+    raise ValueError(f"{path} is of no run of `launch/bench.py {bench}`")
+  if not complete:
+    raise ValueError(
+      f"{path} is of a run of `launch/bench.py {bench}` that stopped or failed"
+      " on the way: run it again"
+    )
+  return rows
 
 
 def main(given: list[str]) -> None:

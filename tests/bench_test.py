@@ -1,10 +1,12 @@
 """The benches: flags, the file, and that both sides do the same work."""
 
 import functools
+import importlib
 import json
 import pathlib
 import platform
 import re
+import signal
 import subprocess
 import sys
 
@@ -119,6 +121,86 @@ def test_the_ratio_is_the_reference_over_ours(reference, environment, tmp_path):
   assert "; 8 of 16 timed" in found["rows"][0]["against"]
   assert "; 16 of 16 timed" in found["rows"][1]["against"]
   assert said.count("ratio ") == 4
+  assert found["complete"] is True and found["failed"] == []
+
+
+# A bench of three parts: the second fails behind a row, or is stopped there.
+_BROKEN = """
+import os, pathlib, runpy, signal, sys
+sys.path[:0] = ["launch", "."]
+import device_costs, measure
+import numpy as np
+from benches import audit
+
+way = sys.argv[1]
+
+def row(name):
+  return measure.row(name, "other", "s", np.array([[1.0, 2.0]]))
+
+def broken():
+  yield row("behind")
+  if way == "library":
+    np.linalg.inv(np.zeros((2, 2)))
+  elif way != "ours":
+    os.kill(os.getpid(), int(way))
+  device_costs.read(pathlib.Path("nowhere"))
+
+audit.run = lambda quick: [
+  measure.Part("part one", lambda: [row("a"), row("b")]),
+  measure.Part("part two", broken),
+  measure.Part("part three", lambda: [row("c")]),
+]
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv = ["launch/bench.py", "audit", f"--json={sys.argv[2]}"]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture
+def broken(environment, tmp_path):
+  """Runs it; gives the file and what the program said."""
+
+  def run(way):
+    out = tmp_path / "out.json"
+    done = subprocess.run(
+      [sys.executable, "-c", _BROKEN, way, out],
+      cwd=ROOT,
+      env=environment,
+      capture_output=True,
+      text=True,
+      timeout=120,
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+    return json.loads(out.read_text()), done
+
+  return run
+
+
+@pytest.mark.parametrize("way", ["ours", "library"])
+def test_a_part_that_fails_is_named_and_loses_no_other(broken, way):
+  found, done = broken(way)
+  assert [row["what"] for row in found["rows"]] == ["a", "b", "behind", "c"]
+  assert found["complete"] is False
+  ((name, why),) = [failed.values() for failed in found["failed"]]
+  kind = {"ours": "ValueError: ", "library": "LinAlgError: Singular matrix"}
+  assert name == "part two" and why.startswith(kind[way])
+  assert done.returncode == 2
+  first, *_, last = done.stderr.strip().splitlines()
+  assert last.startswith("error: not measured: part two; what was measured, 4")
+  assert f"part two: failed, {why}" in done.stderr
+  # A fault that is no message of ours shows where it is.
+  assert ("Traceback" in first) == (way == "library")
+  assert done.stdout.count("ratio ") == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_stop_leaves_the_rows_before_it(broken, number):
+  found, done = broken(str(int(number)))
+  assert [row["what"] for row in found["rows"]] == ["a", "b", "behind"]
+  assert found["complete"] is False and found["failed"] == []
+  if number == signal.SIGINT:
+    assert done.returncode == 130 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("stopped; what was measured, 3 rows, is in ")
 
 
 @pytest.mark.parametrize(
@@ -143,6 +225,19 @@ def test_help_explains_with_an_example(launch):
   assert "python launch/bench.py audit" in text
   assert "--json" in text and "quick" in text
   assert "--workdir" not in text  # that is of programs on a study
+
+
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize(
+  "name", [path.stem for path in (ROOT / "launch/benches").glob("[!_]*.py")]
+)
+def test_parts_of_every_bench_can_be_told_apart(name, quick):
+  if name in ("device", "serve"):
+    for package in ("jax2onnx", "onnxruntime", "fastapi"):
+      pytest.importorskip(package, reason="the extra deploy is not installed")
+  bench = importlib.import_module(f"benches.{name}")
+  names = [part.what for part in bench.run(quick)]
+  assert names and all(names) and len(set(names)) == len(names)
 
 
 def test_the_work_is_a_thousand_adversaries():

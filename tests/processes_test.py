@@ -169,6 +169,32 @@ def test_a_worker_that_dies_is_one_line_and_loses_nothing_finished(killed):
   assert seconds < 60 and 8 <= saved < 24
 
 
+def test_a_coordinator_that_dies_ends_the_others_and_loses_nothing_finished(
+  start, file, stopping, tmp_path, alone
+):
+  first, second = _job()
+  began = time.monotonic()
+  (code, *_), (other, _, errors) = _ends(
+    start(
+      stopping(tmp_path, f"{BASE}/8", signal.SIGKILL, "train", file, *first)
+    ),
+    start(_plain("train", file, f"--workdir={tmp_path}", *second)),
+  )
+  assert time.monotonic() - began < 60
+  assert code == -signal.SIGKILL
+  # JAX's own thread, which hears of it as well, ends the process where it is
+  # sooner; both say that it is another one.
+  assert other in (2, -signal.SIGABRT), errors
+  gone = "another process of this job is gone", "another task died"
+  assert any(text in errors for text in gone) and "Traceback" not in errors
+  assert 8 <= _saved(tmp_path) < 24
+  ((code, _, errors),) = _ends(
+    start(_plain("train", file, f"--workdir={tmp_path}"))
+  )
+  assert code == 0, errors
+  _assert_same_curve(tmp_path, alone)
+
+
 @pytest.fixture(scope="module")
 def together(killed, start, file):
   """The same workdir after a second start, and the ends of that.
@@ -235,6 +261,24 @@ def test_one_process_with_eight_devices_goes_on_where_two_stopped(
   _assert_same_curve(workdir, alone)
   machine = json.loads((workdir / "config.json").read_text())["machine"]
   assert len(machine["devices"]) == 2  # of the job that began it
+
+
+def test_a_coordinator_of_no_known_host_is_one_line_within_the_bound(
+  start, file, tmp_path
+):
+  flags = (
+    "--coordinator=nowhere.invalid:8476",
+    "--num_processes=2",
+    "--process_id=1",
+    "--join_timeout_s=2",
+    f"--workdir={tmp_path}",
+  )
+  began = time.monotonic()
+  ((code, said, errors),) = _ends(start(_plain("train", file, *flags)))
+  assert time.monotonic() - began < 30
+  assert code == 2 and not said and errors.count("\n") == 1
+  assert errors.startswith("error: process 0 (nowhere.invalid:8476) did not")
+  assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("process", [0, 1])

@@ -74,6 +74,10 @@ def test_tables_and_figure_come_from_the_files(launch, tmp_path):
   assert (out / "scaling.png").stat().st_size > 1000
   done = launch("scaling", files[1], *files[1:], check=False)
   assert done.returncode == 2 and "is of no run of" in done.stderr
+  half = {"bench": "scaling", "rows": rows, "complete": False}
+  files[0].write_text(json.dumps(half))
+  done = launch("scaling", *files, check=False)
+  assert done.returncode == 2 and "failed on the way: run it" in done.stderr
 
 
 def test_a_series_is_held_against_growth_in_proportion():

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from hybridpriv.attacks import attack as attack_lib
 
-_TOGETHER = 2**24  # distances that are held at a time
+_BLOCK = 4096  # codes of the attacker's own that are compared at a time
+_TOGETHER = 2**18  # distances that are held at a time: in a CPU's cache
 
 
 def _own_codes(
@@ -39,36 +40,16 @@ def _squared_distances(a: jax.Array, b: jax.Array) -> jax.Array:
   return jnp.maximum(norms - 2 * cross, 0.0)
 
 
-def _kth_smallest(values: jax.Array, k: jax.Array) -> jax.Array:
-  """Bound the k-th smallest of each column [m, b] of distances from above.
-
-  By bisection of the numbers' bits, whose order is that of the numbers as none
-  is negative: within a few ulp, however far the farthest is.  A sort, or
-  `top_k`, is slower on a CPU, and sums down columns use its vector units.
-  """
-  bits = jax.lax.bitcast_convert_type(jnp.abs(values), jnp.int32)  # no -0
-  finite = jnp.where(jnp.isfinite(values), bits, 0)
-
-  def halve(_: int, bounds: tuple[jax.Array, jax.Array]) -> Any:
-    low, high = bounds
-    middle = low + (high - low) // 2
-    enough = jnp.sum(bits <= middle[None], axis=0) >= k
-    return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
-
-  start = (jnp.min(bits, axis=0), jnp.max(finite, axis=0))
-  # The smallest one itself answers k = 1, exactly.
-  high = jax.lax.fori_loop(0, 24, halve, start)[1]
-  high = jnp.where(k <= 1, start[0], high)
-  return jax.lax.bitcast_convert_type(high, jnp.float32)
-
-
 def nearest(
   *, neighbours: tuple[int, ...] = (1, 10, 40), draws: int = 1
 ) -> attack_lib.Attack:
   """Attack by the nearest neighbours among the attacker's own codes.
 
   Components are scaled by their spread; a vote weighs less for a class with
-  more samples, so that classes start equal.
+  more samples, so that classes start equal.  All that are as near as the last
+  of the neighbours vote as well.  The own codes are read block by block, twice:
+  for the distance of the last neighbour, then for the votes; what is held is a
+  tile of distances, however many there are.
 
   Args:
     neighbours: numbers of neighbours to try.
@@ -95,26 +76,56 @@ def nearest(
       "neighbours": knobs["neighbours"],
     }
 
+  most = int(max(neighbours))
+
   def score(attacker: Any, codes: jax.Array) -> jax.Array:
     mean, spread = attacker["mean"], attacker["spread"]
     codes = attack_lib.standardise(codes, mean, spread)
-    usable = jnp.sum(attacker["votes"], axis=1) > 0
+    num, classes = attacker["votes"].shape
+    block = min(_BLOCK, num)
+    blocks = -(-num // block)
+    few = max(_TOGETHER // block, 1)
+    last = jnp.clip(attacker["neighbours"], 1, most).astype(jnp.int32) - 1
+
+    def tile(
+      number: jax.Array, codes: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+      """Compare codes with a block: distances [b, block], votes."""
+      # The last block overlaps the one before it; what was there is left out.
+      at = jnp.minimum(number * block, num - block)
+      own, votes = (
+        jax.lax.dynamic_slice_in_dim(attacker[name], at, block)
+        for name in ("codes", "votes")
+      )
+      is_new = at + jnp.arange(block) >= number * block
+      votes = jnp.where(is_new[:, None], votes, 0.0)
+      distance = _squared_distances(codes, own)
+      usable = jnp.sum(votes, axis=1) > 0
+      distance = jnp.where(usable[None], distance, jnp.inf)
+      # Without the barrier a distance could be rounded in two ways.
+      return jax.lax.optimization_barrier(distance), votes
 
     def vote(codes: jax.Array) -> jax.Array:
-      distance = _squared_distances(attacker["codes"], codes)
-      distance = jnp.where(usable[:, None], distance, jnp.inf)
-      limit = _kth_smallest(distance, attacker["neighbours"])
-      near = (distance <= limit[None]).astype(jnp.float32)
-      # Among classes with equal votes the nearest neighbour's wins.
-      first = distance <= jnp.min(distance, axis=0)[None]
-      return jnp.matmul(
-        (near + 1e-3 * first).T,
-        attacker["votes"],
-        precision=jax.lax.Precision.HIGHEST,
-      )
+      def nearer(number: Any, nearest: jax.Array) -> jax.Array:
+        distance, _ = tile(number, codes)
+        both = jnp.concatenate([nearest, distance], axis=1)
+        return -jax.lax.top_k(-both, most)[0]
 
-    # A long list of the attacker's own is compared with few codes at a time.
-    few = max(_TOGETHER // attacker["codes"].shape[0], 1)
+      nearest = jnp.full((codes.shape[0], most), jnp.inf)
+      nearest = jax.lax.fori_loop(0, blocks, nearer, nearest)
+
+      def tally(number: Any, total: jax.Array) -> jax.Array:
+        distance, votes = tile(number, codes)
+        near = (distance <= nearest[:, last, None]).astype(jnp.float32)
+        # Among classes with equal votes the nearest neighbour's wins.
+        first = distance <= nearest[:, :1]
+        return total + jnp.matmul(
+          near + 1e-3 * first, votes, precision=jax.lax.Precision.HIGHEST
+        )
+
+      zero = jnp.zeros((codes.shape[0], classes))
+      return jax.lax.fori_loop(0, blocks, tally, zero)
+
     even = codes.shape[0] // few * few
     if few >= codes.shape[0]:
       return vote(codes)

@@ -16,11 +16,16 @@ class Full(RuntimeError):
   """So many wait already that one more would wait too long."""
 
 
+class Gone(RuntimeError):
+  """Nobody waits for the answer any more."""
+
+
 class _Waiting(NamedTuple):
-  """A code and the promise of its answer."""
+  """A code, the promise of its answer, and whether anybody is there for it."""
 
   values: np.ndarray
   answer: asyncio.Future
+  is_gone: Callable[[], bool]
 
 
 class Batcher:
@@ -60,16 +65,23 @@ class Batcher:
     """Codes that wait now."""
     return len(self._waiting)
 
-  async def ask(self, values: np.ndarray) -> Any:
+  async def ask(
+    self, values: np.ndarray, is_gone: Callable[[], bool] = lambda: False
+  ) -> Any:
     """Wait for the answer to a code [k].
+
+    Args:
+      values: the code.
+      is_gone: asked before the code is put into a batch.
 
     Raises:
       Full: too many wait.
+      Gone: `is_gone` said so; the code was not computed.
     """
     if len(self._waiting) >= self._most_waiting:
       raise Full(f"{self._most_waiting} codes wait already")
     answer = asyncio.get_running_loop().create_future()
-    self._waiting.append(_Waiting(values, answer))
+    self._waiting.append(_Waiting(values, answer, is_gone))
     self._some.set()
     return await answer
 
@@ -102,15 +114,25 @@ class Batcher:
 
   def _take(self) -> tuple[int, list[_Waiting]]:
     """Take the next batch off the queue, and say to which size it is padded."""
-    # One whose request was cancelled needs no answer.
-    waiting = [one for one in self._waiting if not one.answer.done()]
+    waiting: list[_Waiting] = []
+    looked = 0
+    for one in self._waiting:
+      if len(waiting) == max(self._seconds):
+        break  # those behind are asked when it is their turn
+      looked += 1
+      if one.answer.done():
+        continue  # one whose request was cancelled needs no answer
+      if one.is_gone():
+        one.answer.set_exception(Gone("the client hung up"))
+      else:
+        waiting.append(one)
 
     def each(size: int) -> float:
       answered = max(min(size, len(waiting)), 1)
       return (self._seconds[size] + _TURN_S) / answered
 
     size = min(self._seconds, key=each)
-    self._waiting = waiting[size:]
+    self._waiting = waiting[size:] + self._waiting[looked:]
     return size, waiting[:size]
 
   def close(self) -> None:

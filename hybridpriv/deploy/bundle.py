@@ -1,5 +1,7 @@
 """The folder that ships: both halves, a manifest, a client."""
 
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -47,6 +49,8 @@ def write(
 ) -> manifest.Manifest:
   """Write a bundle whole or not at all.
 
+  What exporters of the same folder left that were killed is removed first.
+
   Args:
     out: the folder, which must not be there.
     files: contents, or files to copy, by name; their hashes are listed.
@@ -61,9 +65,7 @@ def write(
   check(out)
   try:
     out.parent.mkdir(parents=True, exist_ok=True)
-    fresh = pathlib.Path(
-      tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent)
-    )
+    fresh, lock = _begin(out)
   except OSError as error:
     raise ValueError(f"--out={out} cannot be written ({error})") from error
   try:
@@ -96,7 +98,39 @@ def write(
     ) from error
   finally:
     shutil.rmtree(fresh, ignore_errors=True)
+    os.close(lock)
   return manifest.read(out)
+
+
+def _begin(out: pathlib.Path) -> tuple[pathlib.Path, int]:
+  """Make a folder to write to, locked as long as this process lives.
+
+  Returns:
+    The folder, beside `out`, and the descriptor that locks it.
+  """
+  prefix = f".{out.name}.unfinished-"
+  for left in out.parent.iterdir():
+    if left.name.startswith(prefix):
+      _remove_unlocked(left)
+  while True:
+    fresh = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=out.parent))
+    lock = os.open(fresh, os.O_RDONLY)
+    with contextlib.suppress(OSError):  # a file system without locks
+      fcntl.flock(lock, fcntl.LOCK_EX)
+    if fresh.exists():
+      return fresh, lock
+    os.close(lock)  # another exporter found it before it was locked
+
+
+def _remove_unlocked(left: pathlib.Path) -> None:
+  """Remove the folder of an exporter, unless that lives or cannot be told."""
+  with contextlib.suppress(OSError):
+    lock = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      shutil.rmtree(left, ignore_errors=True)
+    finally:
+      os.close(lock)
 
 
 def _flush(path: pathlib.Path) -> None:

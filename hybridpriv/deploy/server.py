@@ -30,6 +30,7 @@ from hybridpriv.deploy.client import manifest
 _BODY_S = 10.0  # for a body to arrive
 _TRIALS = 3  # of a batch of each size, of which the fastest counts
 _RETRY_S = 1  # after which a full service may be asked again
+_HUNG_UP = 499  # as nginx counts it; nobody is there to be told
 _STATUS = {"bundle": 409, "version": 426}  # of refused frames; others 400
 # Made once: json.dumps with these makes one for each answer.
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
@@ -181,7 +182,11 @@ def app(
         f" {code['k']} of {code['bits']}",
       )
     try:
-      found = await queue.ask(frame.values)
+      found = await queue.ask(
+        frame.values, functools.partial(_has_hung_up, request)
+      )
+    except batcher.Gone as error:
+      raise _Away(_HUNG_UP, "gone", str(error)) from error
     except batcher.Full as error:
       raise _Away(503, "full", str(error), _after(_RETRY_S)) from error
     return {"answers": found}
@@ -294,6 +299,22 @@ async def _body(request: fastapi.Request, most: int) -> bytes:
   except requests.ClientDisconnect:
     raise _Away(400, "short", "the body was cut off") from None
   return bytes(body)
+
+
+def _has_hung_up(request: fastapi.Request) -> bool:
+  """Ask the server below, which knows, without waiting for anything.
+
+  `request.is_disconnected` does the same by a scope that is cancelled, which
+  takes as long as other work that a request is.
+  """
+  asked: Any = request.receive()
+  try:
+    asked.send(None)
+  except StopIteration as told:
+    return told.value["type"] == "http.disconnect"
+  finally:
+    asked.close()
+  return False  # it would have waited: the client may still say something
 
 
 class _Measured:

@@ -1,4 +1,4 @@
-"""VGG-16 whose weights do not change any more: the same answers, sooner."""
+"""Networks whose weights do not change any more: the same answers, sooner."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,37 +6,69 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from hybridpriv.networks import convolution, vgg, winograd
+from hybridpriv.networks import (
+  bottleneck,
+  convolution,
+  resnet,
+  sensor,
+  vgg,
+  winograd,
+)
 
+_KNOWN = (resnet.ResNet, sensor.Sensor, vgg.Vgg)
 _EPSILON = 1e-5  # added to variances by the BatchNorm
 
 Prepared = dict[str, dict[str, jax.Array]]
 
 
-def fold(variables: Mapping[str, Any]) -> dict[str, Any]:
-  """Put the BatchNorm of a VGG into its convolutions.
+def fold(
+  network: Any, variables: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+  """Put BatchNorms into the layers before them.
 
   Args:
-    variables: of `vgg.vgg16(norm="batch")`, or of some of its stages.
+    network: a staged network.
+    variables: of it, or of some of its stages.
 
   Returns:
-    Those of the same network with norm="none": in evaluation its answers are
-    the same but for rounding.
+    A network without these BatchNorms and its variables: in evaluation its
+    answers are the same but for rounding, at every cut.  Of a narrow waist
+    (`bottleneck`) the network around it is folded; what is no network of this
+    package, or has no BatchNorm, comes back as it is.
   """
-  stages = {}
-  for name, own in variables["params"].items():
-    stages[name] = own
-    if "norm" in own:
-      seen = variables["batch_stats"][name]["norm"]
-      gain = own["norm"]["scale"] / jnp.sqrt(seen["var"] + _EPSILON)
-      kernel = own["conv"]["kernel"] * gain[None, None, None]
-      bias = own["norm"]["bias"] - seen["mean"] * gain
-      stages[name] = {"conv": {"kernel": kernel, "bias": bias}}
-  return {"params": stages}
+  if type(network) is bottleneck.Bottleneck:
+    inner, folded = fold(network.inner, variables)
+    return network.copy(inner=inner), folded
+  if type(network) not in _KNOWN or network.norm != "batch":
+    return network, dict(variables)
+  params, left = dict(variables["params"]), {}
+  for stage, seen in variables["batch_stats"].items():
+    norms = {name: own for name, own in seen.items() if "mean" in own}
+    if rest := {name: own for name, own in seen.items() if name not in norms}:
+      left[stage] = rest
+    for norm, own in norms.items():
+      layers = dict(params[stage])
+      layer, scale = _layer(norm), layers.pop(norm)
+      gain = scale["scale"] / jnp.sqrt(own["var"] + _EPSILON)
+      kernel = layers[layer]["kernel"]
+      layers[layer] = {
+        "kernel": kernel * gain.reshape((1,) * (kernel.ndim - 1) + (-1,)),
+        "bias": scale["bias"] - own["mean"] * gain,
+      }
+      params[stage] = layers
+  found = {"params": params} | ({"batch_stats": left} if left else {})
+  return network.copy(norm="none"), found
+
+
+def _layer(norm: str) -> str:
+  """Name the layer before a BatchNorm, as all networks here do."""
+  if norm.endswith("_norm"):
+    return norm.removesuffix("_norm")
+  return norm.replace("norm", "conv")
 
 
 def prepare(network: vgg.Vgg, variables: Mapping[str, Any]) -> Prepared:
-  """Fold a client half, and evaluate its kernels once.
+  """Fold a client half of VGG-16, and evaluate its kernels once.
 
   Args:
     network: the network, float32.
@@ -49,8 +81,7 @@ def prepare(network: vgg.Vgg, variables: Mapping[str, Any]) -> Prepared:
   Raises:
     ValueError: the half ends behind the convolutions.
   """
-  if network.norm == "batch":
-    variables = fold(variables)
+  _, variables = fold(network, variables)
   prepared: Prepared = {}
   for name, own in variables["params"].items():
     if not name.startswith("conv"):

@@ -25,15 +25,14 @@ def max_pool(x: jax.Array, *, padding: int) -> jax.Array:
   Returns:
     Images `[b h' w' c]`.
   """
-  if not convolution.is_ours(x):
-    return nn.max_pool(
-      x,
-      window_shape=(_SIZE, _SIZE),
-      strides=(_STRIDE, _STRIDE),
-      padding=((padding, padding), (padding, padding)),
-    )
+  is_ours = convolution.is_ours(x)
   pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+  # Also for windows, which could pad: the converter to ONNX forgets that.
   x = jnp.pad(x, pads, constant_values=-jnp.inf)
+  if not is_ours:
+    return nn.max_pool(
+      x, window_shape=(_SIZE, _SIZE), strides=(_STRIDE, _STRIDE)
+    )
   for axis in (1, 2):
     windows = (x.shape[axis] - _SIZE) // _STRIDE + 1
     last = _STRIDE * (windows - 1) + 1

@@ -1,5 +1,7 @@
 """Residual networks with BatchNorm, cut after any block."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -8,6 +10,14 @@ from hybridpriv.networks import convolution, pooling, staged
 
 _CHANNELS = (64, 128, 256, 512)
 _EXPANSION = 4  # of a bottleneck block
+
+
+class _Mode(NamedTuple):
+  """What all layers have in common: fields of the network, and `train`."""
+
+  norm: str
+  dtype: str
+  train: bool
 
 
 class ResNet(staged.Staged):
@@ -19,12 +29,20 @@ class ResNet(staged.Staged):
     halves_first: such a block halves its image in the first 1 x 1, not in the
       3 x 3.
     width: factor on the channels.
+    norm: "batch" as published, or "none" with a bias in every convolution, for
+      weights that the former is folded into (`frozen.fold`).
   """
 
   blocks: tuple[int, ...] = (2, 2, 2, 2)
   is_bottleneck: bool = False
   halves_first: bool = False
   width: float = 1.0
+  norm: str = "batch"
+
+  def __post_init__(self) -> None:
+    if self.norm not in ("none", "batch"):
+      raise ValueError(f'norm={self.norm!r}; expected "none" or "batch".')
+    super().__post_init__()
 
   def stage_names(self) -> tuple[str, ...]:
     """Return stem, pool1, block1_1, ..., avgpool, fc."""
@@ -35,9 +53,10 @@ class ResNet(staged.Staged):
 
   def stage(self, name: str, x: jax.Array, *, train: bool) -> jax.Array:
     """Run one stage on `x [b h w c]`, or `[b c]` after avgpool."""
+    mode = _Mode(self.norm, self.dtype, train)
     if name == "stem":
-      x = _conv(self._scaled(0), 7, 2, self.dtype, "conv")(x)
-      return nn.relu(_norm(train, self.dtype, "norm")(x))
+      x = _conv(x, self._scaled(0), 7, 2, mode, "conv")
+      return nn.relu(_norm(x, mode, "norm"))
     if name == "pool1":
       return pooling.max_pool(x, padding=1)
     if name == "avgpool":
@@ -49,8 +68,8 @@ class ResNet(staged.Staged):
     channels = self._scaled(group - 1)
     if self.is_bottleneck:
       strides = (stride, 1) if self.halves_first else (1, stride)
-      return _bottleneck(x, channels, strides, train, self.dtype)
-    return _basic(x, channels, stride, train, self.dtype)
+      return _bottleneck(x, channels, strides, mode)
+    return _basic(x, channels, stride, mode)
 
   @nn.nowrap
   def _scaled(self, group: int) -> int:
@@ -110,52 +129,46 @@ def resnet50(
   )
 
 
-def _basic(
-  x: jax.Array, channels: int, stride: int, train: bool, dtype: str
-) -> jax.Array:
+def _basic(x: jax.Array, channels: int, stride: int, mode: _Mode) -> jax.Array:
   """Run a block of two 3 x 3 convolutions."""
-  y = _conv(channels, 3, stride, dtype, "conv1")(x)
-  y = nn.relu(_norm(train, dtype, "norm1")(y))
-  y = _conv(channels, 3, 1, dtype, "conv2")(y)
-  y = _norm(train, dtype, "norm2", is_last=True)(y)
-  return nn.relu(y + _shortcut(x, channels, stride, train, dtype))
+  y = _conv(x, channels, 3, stride, mode, "conv1")
+  y = nn.relu(_norm(y, mode, "norm1"))
+  y = _conv(y, channels, 3, 1, mode, "conv2")
+  y = _norm(y, mode, "norm2", is_last=True)
+  return nn.relu(y + _shortcut(x, channels, stride, mode))
 
 
 def _bottleneck(
-  x: jax.Array,
-  channels: int,
-  strides: tuple[int, int],
-  train: bool,
-  dtype: str,
+  x: jax.Array, channels: int, strides: tuple[int, int], mode: _Mode
 ) -> jax.Array:
   """Run a block of a 3 x 3 convolution between two of 1 x 1."""
-  y = _pointwise(x, channels, strides[0], dtype, "conv1")
-  y = nn.relu(_norm(train, dtype, "norm1")(y))
-  y = _conv(channels, 3, strides[1], dtype, "conv2")(y)
-  y = nn.relu(_norm(train, dtype, "norm2")(y))
-  y = _pointwise(y, _EXPANSION * channels, 1, dtype, "conv3")
-  y = _norm(train, dtype, "norm3", is_last=True)(y)
-  return nn.relu(y + _shortcut(x, y.shape[-1], max(strides), train, dtype))
+  y = _pointwise(x, channels, strides[0], mode, "conv1")
+  y = nn.relu(_norm(y, mode, "norm1"))
+  y = _conv(y, channels, 3, strides[1], mode, "conv2")
+  y = nn.relu(_norm(y, mode, "norm2"))
+  y = _pointwise(y, _EXPANSION * channels, 1, mode, "conv3")
+  y = _norm(y, mode, "norm3", is_last=True)
+  return nn.relu(y + _shortcut(x, y.shape[-1], max(strides), mode))
 
 
 def _shortcut(
-  x: jax.Array, channels: int, stride: int, train: bool, dtype: str
+  x: jax.Array, channels: int, stride: int, mode: _Mode
 ) -> jax.Array:
   """Pass the input of a block, in the shape of its output."""
   if stride == 1 and x.shape[-1] == channels:
     return x
-  x = _pointwise(x, channels, stride, dtype, "shortcut")
-  return _norm(train, dtype, "shortcut_norm")(x)
+  x = _pointwise(x, channels, stride, mode, "shortcut")
+  return _norm(x, mode, "shortcut_norm")
 
 
 def _pointwise(
-  x: jax.Array, channels: int, stride: int, dtype: str, name: str
+  x: jax.Array, channels: int, stride: int, mode: _Mode, name: str
 ) -> jax.Array:
   """Apply a 1 x 1 convolution, as a matrix product: faster on a CPU."""
   dense = nn.Dense(
     channels,
-    use_bias=False,
-    dtype=dtype,
+    use_bias=mode.norm == "none",
+    dtype=mode.dtype,
     kernel_init=nn.initializers.he_normal(),
     name=name,
   )
@@ -167,31 +180,33 @@ def _pointwise(
 
 
 def _conv(
-  channels: int, size: int, stride: int, dtype: str, name: str
-) -> nn.Conv:
+  x: jax.Array, channels: int, size: int, stride: int, mode: _Mode, name: str
+) -> jax.Array:
   return nn.Conv(
     channels,
     (size, size),
     strides=(stride, stride),
     padding=size // 2,  # on both sides, unlike "SAME" with a stride
-    use_bias=False,
-    dtype=dtype,
+    use_bias=mode.norm == "none",
+    dtype=mode.dtype,
     kernel_init=nn.initializers.he_normal(),
     conv_general_dilated=convolution.conv_general_dilated,
     name=name,
-  )
+  )(x)
 
 
 def _norm(
-  train: bool, dtype: str, name: str, is_last: bool = False
-) -> nn.BatchNorm:
-  """Build a BatchNorm; the last of a block starts as a zero branch."""
+  x: jax.Array, mode: _Mode, name: str, is_last: bool = False
+) -> jax.Array:
+  """Apply the BatchNorm; the last of a block starts as a zero branch."""
+  if mode.norm == "none":
+    return x
   ones = nn.initializers.ones_init()
   zeros = nn.initializers.zeros_init()
   return nn.BatchNorm(
-    use_running_average=not train,
+    use_running_average=not mode.train,
     momentum=0.9,
-    dtype=dtype,
+    dtype=mode.dtype,
     scale_init=zeros if is_last else ones,
     name=name,
-  )
+  )(x)

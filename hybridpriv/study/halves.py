@@ -4,6 +4,7 @@ Only a defence with a guarantee on whole numbers ships: a chain that bounds the
 code, puts it on a grid and adds discrete noise (docs/guarantees.md).
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 from hybridpriv import build
 from hybridpriv.deploy import export
 from hybridpriv.guarantees import guarantee
-from hybridpriv.networks import staged
+from hybridpriv.networks import frozen, staged
 from hybridpriv.privatizers import privatizer as privatizer_lib
 from hybridpriv.study import fitting, judging, training
 from hybridpriv.study.setup import Setup
@@ -86,6 +87,18 @@ def _size(law: Any) -> int:
   """Read the number of values of a code off a projection."""
   sizes = [len(state["components"]) for state in law if "components" in state]
   return sizes[-1] if sizes else 1
+
+
+def folded(chosen: Chosen) -> Chosen:
+  """Put BatchNorms into the layers before them, but for rounding the same.
+
+  ONNX Runtime does so with a graph in float32; one in int8 would keep them in
+  float32 between its convolutions, and JAX takes parameters as they are.
+  """
+  system = chosen.system
+  network, variables = frozen.fold(system.network, system.variables)
+  system = dataclasses.replace(system, network=network, variables=variables)
+  return chosen._replace(system=system)
 
 
 def make(setup: Setup, chosen: Chosen) -> tuple[export.Half, export.Half]:

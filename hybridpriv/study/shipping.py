@@ -88,11 +88,12 @@ def run(
     setup = read(folder)
     chosen = halves.choose(setup, row, seed)
     say(f"{chosen.row.name}, cut after {chosen.system.cut}")
-    client, cloud = halves.make(setup, chosen)
-    usual = _codes(client, setup, _spread(setup.folds[0].train, _RANGED))
+    client, cloud = halves.make(setup, halves.folded(chosen))
+    trained, _ = halves.make(setup, chosen)  # what all forms are held against
+    usual = _codes(trained, setup, _spread(setup.folds[0].train, _RANGED))
     with tempfile.TemporaryDirectory() as scratch:
       files = _write(setup, client, cloud, pathlib.Path(scratch), int8, tflite)
-      judged = _judge(setup, chosen, client, files, say)
+      judged = _judge(setup, chosen, trained, files, say)
       graphs = demonstrating.make(setup, chosen, say) if demo else []
       files |= _write_demo(graphs, pathlib.Path(scratch))
       budget = price.budget(setup, chosen, max_queries)
@@ -184,17 +185,17 @@ def _write(
 def _judge(
   setup: Setup,
   chosen: halves.Chosen,
-  client: export.Half,
+  trained: export.Half,
   files: Mapping[str, bytes | pathlib.Path],
   say: Callable[[str], None],
 ) -> dict[str, Any]:
-  """Hold what was exported against the network, on task-validation.
+  """Hold what was exported against the network as trained, on task-validation.
 
   Raises:
     ValueError: they disagree by more than is allowed.
   """
   index = _spread(setup.folds[0].validation, _JUDGED)
-  codes = _codes(client, setup, index)
+  codes = _codes(trained, setup, index)
   answers = _answers(setup, chosen, codes)
   found: dict[str, Any] = {
     "judged_on": len(index),

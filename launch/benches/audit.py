@@ -5,6 +5,8 @@ the people), each with a grid of four settings and four more seeds of the best.
 All take the same number of steps; an audit stops those that learn no more.
 """
 
+import functools
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -58,14 +60,16 @@ FULL = Size()
 QUICK = Size(steps=50, alone=4)
 
 
-def run(quick: bool) -> list[measure.Row]:
+def run(quick: bool) -> Iterator[measure.Part]:
   """Measure both networks against PyTorch.
 
   Args:
     quick: whether to take few steps.
   """
   size = QUICK if quick else FULL
-  return [row for name in NETWORKS for row in _compare(name, size)]
+  for name in NETWORKS:
+    rows = functools.partial(_compare, name, size)
+    yield measure.Part(f"{name} adversaries", rows)
 
 
 def _compare(name: str, size: Size) -> list[measure.Row]:

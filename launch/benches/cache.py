@@ -6,10 +6,11 @@ depends on what pictures show. Reading the batch, of samples or of stored
 outputs, is part of a step.
 """
 
+import functools
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -70,49 +71,52 @@ class Work(NamedTuple):
   compute: Callable[[], Any]
 
 
-def run(quick: bool) -> list[measure.Row]:
+def run(quick: bool) -> Iterator[measure.Part]:
   """Measure a step both ways, what keeping costs, and its memory.
 
   Args:
     quick: whether to take the first start alone, fewer pictures and rounds.
   """
-  size, rows = QUICK if quick else FULL, []
+  size = QUICK if quick else FULL
   for start in STARTS[:1] if quick else STARTS:
-    with tempfile.TemporaryDirectory() as folder:
-      work = make(size, pathlib.Path(folder), start)
-      what = f"resnet29_dlib behind {start}"
-      rows += measure.compare(
-        f"{what}: {size.steps} steps of fine-tuning, batches of"
-        f" {size.batch_size}, on stored outputs",
-        measure.Side("", work.stored),
-        [
-          measure.Side("the frozen prefix in the step's program", work.frozen),
-          measure.Side("the frozen prefix before every step", work.apart),
-        ],
-        rounds=size.rounds,
-      )
-      if start == STARTS[0]:
-        rows += _keeping(work, size, what)
-  return rows
+    rows = functools.partial(_rows, size, start)
+    yield measure.Part(f"resnet29_dlib behind {start}", rows)
 
 
-def _keeping(work: Work, size: Size, what: str) -> list[measure.Row]:
+def _rows(size: Size, start: str) -> Iterator[measure.Row]:
+  """Measure behind one stage."""
+  with tempfile.TemporaryDirectory() as folder:
+    work = make(size, pathlib.Path(folder), start)
+    what = f"resnet29_dlib behind {start}"
+    yield from measure.compare(
+      f"{what}: {size.steps} steps of fine-tuning, batches of"
+      f" {size.batch_size}, on stored outputs",
+      measure.Side("", work.stored),
+      [
+        measure.Side("the frozen prefix in the step's program", work.frozen),
+        measure.Side("the frozen prefix before every step", work.apart),
+      ],
+      rounds=size.rounds,
+    )
+    if start == STARTS[0]:
+      yield from _keeping(work, size, what)
+
+
+def _keeping(work: Work, size: Size, what: str) -> Iterator[measure.Row]:
   """Measure the time and the memory to store the outputs."""
+  yield measure.row(
+    f"{what}: to compute and write the outputs of {size.pictures} pictures",
+    "what they save in an epoch: they have paid after 1 / ratio epochs",
+    "s",
+    _cost(work, size),
+  )
   peaks = [measure.peak(run) for run in (work.keep, work.compute)]
-  return [
-    measure.row(
-      f"{what}: to compute and write the outputs of {size.pictures} pictures",
-      "what they save in an epoch: they have paid after 1 / ratio epochs",
-      "s",
-      _cost(work, size),
-    ),
-    measure.row(
-      f"{what}: memory to do so, at most",
-      "all of them in memory, then written",
-      "bytes of arrays",
-      np.array([peaks]),
-    ),
-  ]
+  yield measure.row(
+    f"{what}: memory to do so, at most",
+    "all of them in memory, then written",
+    "bytes of arrays",
+    np.array([peaks]),
+  )
 
 
 def make(size: Size, folder: pathlib.Path, start: str) -> Work:

@@ -18,7 +18,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -29,7 +29,7 @@ from PIL import Image
 from references import device_half
 
 from hybridpriv.deploy import export, wire
-from hybridpriv.networks import dlib, sensor, staged, vgg
+from hybridpriv.networks import dlib, frozen, sensor, staged, vgg
 
 _ROUNDS, _PROCESSES = 15, 3
 _WHOLE = "the whole network on the device"
@@ -93,21 +93,20 @@ class Files(NamedTuple):
   macs: int
 
 
-def run(quick: bool) -> list[measure.Row]:
+def run(quick: bool) -> Iterator[measure.Part]:
   """Measure all networks, or with `quick` the small ones at one cut.
 
   Args:
     quick: whether to look only.
   """
-  rows: list[measure.Row] = []
   for model in MODELS[2:] if quick else MODELS:
-    rows += measured(
-      model, *((1, 2) if quick else (len(model.cuts), _PROCESSES))
-    )
-  return rows + ([] if quick else _torch())
+    size = (1, 2) if quick else (len(model.cuts), _PROCESSES)
+    yield measure.Part(model.name, functools.partial(measured, model, *size))
+  if not quick:
+    yield measure.Part(f"{MODELS[0].name} beside PyTorch", _torch)
 
 
-def measured(model: Model, num_cuts: int, rounds: int) -> list[measure.Row]:
+def measured(model: Model, num_cuts: int, rounds: int) -> Iterator[measure.Row]:
   """Measure one network.
 
   Args:
@@ -117,14 +116,13 @@ def measured(model: Model, num_cuts: int, rounds: int) -> list[measure.Row]:
   """
   cuts = model.cuts[:num_cuts]
   (*_, last) = model.network.stage_names()
-  rows: list[measure.Row] = []
   with tempfile.TemporaryDirectory() as scratch:
     parts = {
       upto: _write(model, upto, pathlib.Path(scratch)) for upto in (*cuts, last)
     }
     for cut in cuts:
-      rows += _sizes(f"{model.name} to {cut}", parts[cut], parts[last])
-      rows.append(_sent(model, cut))
+      yield from _sizes(f"{model.name} to {cut}", parts[cut], parts[last])
+      yield _sent(model, cut)
     for form, (said, threads) in itertools.product(
       parts[last].paths, _THREADS.items()
     ):
@@ -133,12 +131,11 @@ def measured(model: Model, num_cuts: int, rounds: int) -> list[measure.Row]:
       )
       for number, cut in enumerate(cuts):
         what = f"{model.name} to {cut}, {form}{said}"
-        rows += _rows(what, found[:, [number, -1]], not threads)
+        yield from _rows(what, found[:, [number, -1]], not threads)
   if not has_tflite():
     what = f"{model.name}, LiteRT"
     why = "tensorflow is not installed: pip install 'hybridpriv[tflite]'"
-    rows.append(measure.skipped(what, _WHOLE, why))
-  return rows
+    yield measure.skipped(what, _WHOLE, why)
 
 
 def has_tflite() -> bool:
@@ -153,10 +150,12 @@ def _write(model: Model, upto: str, scratch: pathlib.Path) -> Files:
   variables = jax.jit(functools.partial(model.network.init, train=False))(
     jax.random.key(0), x
   )
-  client, _ = staged.split_variables(variables, model.network, upto)
+  # As an export does.
+  network, variables = frozen.fold(model.network, variables)
+  client, _ = staged.split_variables(variables, network, upto)
 
   def run(given: Any, x: jax.Array) -> jax.Array:
-    return model.network.apply(given, x, train=False, upto=upto)[0]
+    return network.apply(given, x, train=False, upto=upto)[0]
 
   half = export.Half(run, client, model.shape, jnp.float32)
   rng = np.random.default_rng(0)

@@ -4,12 +4,13 @@ Drawn faces as JPEG files of LFW's size. The step is that of
 `configs/lfw_gender.py:small`, with its crop, size and augmentation.
 """
 
+import functools
 import itertools
 import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import measure
@@ -70,13 +71,18 @@ class Files(NamedTuple):
     )
 
 
-def run(quick: bool) -> list[measure.Row]:
+def run(quick: bool) -> Iterator[measure.Part]:
   """Measure decoding, reading what is kept, and the step's need.
 
   Args:
     quick: whether to take fewer pictures and rounds.
   """
-  size = QUICK if quick else FULL
+  rows = functools.partial(_rows, QUICK if quick else FULL)
+  yield measure.Part("pictures for a step", rows)
+
+
+def _rows(size: Size) -> Iterator[measure.Row]:
+  """Measure on one set of files."""
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
     files = draw(size, folder / "files")
@@ -99,37 +105,32 @@ def run(quick: bool) -> list[measure.Row]:
 
     loaders = _loaders(files, cache, batch_size)
     decoders = [side for side in loaders if DECODES in side.against]
-    rows = [
-      *measure.compare(
-        f"{what}: decoded and kept, at the first start",
-        measure.Side("", fresh),
-        decoders,
-        rounds=size.rounds,
-      ),
-      *measure.compare(
-        f"{what}: checked and opened, at every other start",
-        measure.Side("", reopened),
-        [measure.Side("decoded in threads", files.load)],
-        rounds=size.rounds,
-      ),
-      *measure.compare(
-        f"{what}: an epoch in random order, batches of {batch_size}",
-        measure.Side("", epoch),
-        [measure.Side("decoded in threads", files.load), *loaders],
-        rounds=size.rounds,
-      ),
-      *_against_step(files, data, size),
-    ]
-    peaks = [measure.peak(run) for run in (fresh, files.load)]
-    rows.append(
-      measure.row(
-        f"{what}: memory to decode them, at most",
-        "all of them in memory",
-        "bytes of arrays and tables",
-        np.array([peaks]),
-      )
+    yield from measure.compare(
+      f"{what}: decoded and kept, at the first start",
+      measure.Side("", fresh),
+      decoders,
+      rounds=size.rounds,
     )
-  return rows
+    yield from measure.compare(
+      f"{what}: checked and opened, at every other start",
+      measure.Side("", reopened),
+      [measure.Side("decoded in threads", files.load)],
+      rounds=size.rounds,
+    )
+    yield from measure.compare(
+      f"{what}: an epoch in random order, batches of {batch_size}",
+      measure.Side("", epoch),
+      [measure.Side("decoded in threads", files.load), *loaders],
+      rounds=size.rounds,
+    )
+    yield from _against_step(files, data, size)
+    peaks = [measure.peak(run) for run in (fresh, files.load)]
+    yield measure.row(
+      f"{what}: memory to decode them, at most",
+      "all of them in memory",
+      "bytes of arrays and tables",
+      np.array([peaks]),
+    )
 
 
 def draw(size: Size, folder: pathlib.Path) -> Files:

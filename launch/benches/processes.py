@@ -8,6 +8,7 @@ cores, and take turns.
 """
 
 import contextlib
+import functools
 import os
 import pathlib
 import socket
@@ -47,20 +48,20 @@ WORK = (
 )
 
 
-def run(quick: bool) -> list[measure.Row]:
+def run(quick: bool) -> Iterator[measure.Part]:
   """Measure all networks, or with `quick` the small one for few rounds."""
   why, cores = "", []
   if not hasattr(os, "sched_setaffinity"):
     why = "this system holds no process to a core"
   elif len(cores := sorted(os.sched_getaffinity(0))[:2]) < 2:
     why = "two cores are needed"
-  if why:
-    return [measure.skipped(work.what, "one process", why) for work in WORK]
-  return [
-    row
-    for work in (WORK[:1] if quick else WORK)
-    for row in _rows(work, cores, rounds=3 if quick else 7)
-  ]
+  rounds = 3 if quick else 7
+  for work in WORK[:1] if quick else WORK:
+    rows = functools.partial(_rows, work, cores, rounds)
+    if why:
+      none = measure.skipped(work.what, "one process", why)
+      rows = functools.partial(list, [none])
+    yield measure.Part(f"{work.what}, {work.size} images a step", rows)
 
 
 def _rows(work: Work, cores: Sequence[int], rounds: int) -> list[measure.Row]:

@@ -7,11 +7,13 @@ blocks, which does not see ties; NumPy by the definition of a distance.
 Distances of whole features are compared by person.
 """
 
+import functools
 import json
 import pathlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import measure
@@ -57,43 +59,51 @@ QUICK = Size(
 )
 
 
-def run(quick: bool) -> list[measure.Row]:
+def run(quick: bool) -> Iterator[measure.Part]:
   """Measure all, or with `quick` less.
 
   Args:
     quick: whether to look only.
   """
   size = QUICK if quick else FULL
-  rows = []
   with tempfile.TemporaryDirectory() as scratch:
     folder = pathlib.Path(scratch)
-    rows += _speed(folder, size.full, size.full, size.rounds)
-    for gallery in size.galleries:
-      rows += _speed(folder, size.observed, gallery, size.rounds)
-    smallest = in_fresh_process(folder, _SMALLEST, _SMALLEST)
-    cases = [(size.observed, n) for n in size.galleries]
-    cases += [(n, n) for n in (size.full, size.largest)]
-    found = {case: in_fresh_process(folder, *case) for case in cases}
-  rows += [
-    measure.row(
+    cases = [(size.full, size.full)]
+    cases += [(size.observed, n) for n in size.galleries]
+    for case in cases:
+      rows = functools.partial(_speed, folder, *case, size.rounds)
+      yield measure.Part(f"ranks of {_name(*case)}", rows)
+    rows = functools.partial(_in_fresh_processes, folder, size)
+    yield measure.Part("ranks in fresh processes", rows)
+  rows = functools.partial(_by_person, size)
+  yield measure.Part("ranks by person", rows)
+
+
+def _in_fresh_processes(
+  folder: pathlib.Path, size: Size
+) -> Iterator[measure.Row]:
+  """Measure the memory of rankings, and the time of the largest."""
+  smallest = in_fresh_process(folder, _SMALLEST, _SMALLEST)
+  cases = [(size.observed, n) for n in size.galleries]
+  cases += [(n, n) for n in (size.full, size.largest)]
+  seconds = {}
+  for case in cases:
+    of = in_fresh_process(folder, *case)
+    seconds[case] = of["s"]
+    yield measure.row(
       f"{_name(*case)}: memory that a process grows by",
       f"a gallery of {_SMALLEST:,}",
       "MiB",
       np.array([[of["bytes"], smallest["bytes"]]]) / 2**20,
     )
-    for case, of in found.items()
-  ]
-  whole, largest = (found[n, n]["s"] for n in (size.full, size.largest))
+  whole, largest = (seconds[n, n] for n in (size.full, size.largest))
   times = (size.largest / size.full) ** 2
-  rows.append(
-    measure.row(
-      f"ranks of {_name(size.largest, size.largest)}: a fresh process",
-      f"{size.full:,} among {size.full:,} in one, {times:g} times",
-      "s",
-      np.array([[largest, times * whole]]),
-    )
+  yield measure.row(
+    f"ranks of {_name(size.largest, size.largest)}: a fresh process",
+    f"{size.full:,} among {size.full:,} in one, {times:g} times",
+    "s",
+    np.array([[largest, times * whole]]),
   )
-  return rows + _by_person(size)
 
 
 def _name(observed: int, gallery: int) -> str:

@@ -6,10 +6,11 @@ step of a training computes and what it sends, counted by the compiler.
 `python launch/scaling.py` fits and predicts from the file.
 """
 
+import functools
 import pathlib
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -40,7 +41,7 @@ NETWORKS = (
 )
 
 
-def run(quick: bool) -> list[measure.Row]:
+def run(quick: bool) -> Iterator[measure.Part]:
   """Measure all series, or with `quick` without the last decade.
 
   Args:
@@ -50,21 +51,39 @@ def run(quick: bool) -> list[measure.Row]:
   decades = [10**i for i in range(end)]
   with tempfile.TemporaryDirectory() as scratch:
     folder = pathlib.Path(scratch)
-    times, memory = _ranks(folder, decades, rounds)
-    rows = [
-      *_series(f"ranks of {_OBSERVED:,} codes, by gallery: s", times, 10),
-      *_series("memory of that, by gallery: MiB", memory, 1),
-      *_series("training, by windows in a file: s", _pass(folder, decades), 10),
-    ]
-  rows += _series("audit, by attackers: s", _attackers(decades, rounds), 10)
-  rows += _series("a frame, by values: bytes", _frames(decades), 10)
-  for name, network, shape in NETWORKS:
-    rows += _traffic(name, network, shape)
-  step = train._step("block12", ours=True)
-  step()
-  found = _timed(step, rounds)
-  name = f"resnet29_dlib behind block12, a step of {_BATCH}: s"
-  return [*rows, *_series(name, {_BATCH: found}, 1)]
+
+    def ranked() -> Iterator[measure.Row]:
+      times, memory = _ranks(folder, decades, rounds)
+      name = f"ranks of {_OBSERVED:,} codes, by gallery: s"
+      yield from _series(name, times, 10)
+      yield from _series("memory of that, by gallery: MiB", memory, 1)
+
+    def trained() -> list[measure.Row]:
+      found = _pass(folder, decades)
+      return _series("training, by windows in a file: s", found, 10)
+
+    yield measure.Part("ranks, by gallery", ranked)
+    yield measure.Part("training, by windows in a file", trained)
+
+  def attacked() -> list[measure.Row]:
+    return _series("audit, by attackers: s", _attackers(decades, rounds), 10)
+
+  def framed() -> list[measure.Row]:
+    return _series("a frame, by values: bytes", _frames(decades), 10)
+
+  yield measure.Part("audit, by attackers", attacked)
+  yield measure.Part("a frame, by values", framed)
+  for name, *own in NETWORKS:
+    counted = functools.partial(_traffic, name, *own)
+    yield measure.Part(f"{name}, gradients and operations", counted)
+
+  def stepped() -> list[measure.Row]:
+    step = train._step("block12", ours=True)
+    step()
+    name = f"resnet29_dlib behind block12, a step of {_BATCH}: s"
+    return _series(name, {_BATCH: _timed(step, rounds)}, 1)
+
+  yield measure.Part("resnet29_dlib behind block12, a step", stepped)
 
 
 def _series(

@@ -9,6 +9,7 @@ Weights are drawn.  Needs the extra `deploy`.
 """
 
 import contextlib
+import functools
 import json
 import pathlib
 import signal
@@ -46,26 +47,32 @@ MODELS = (
 )
 
 
-def run(quick: bool) -> list[measure.Row]:
+def run(quick: bool) -> Iterator[measure.Part]:
   """Measure all networks, or with `quick` the small one for moments.
 
   Args:
     quick: whether to look only.
   """
-  rows: list[measure.Row] = []
   for what, network, shape in MODELS[:1] if quick else MODELS:
-    with tempfile.TemporaryDirectory() as scratch:
-      folder = pathlib.Path(scratch)
-      own = _bundle(folder / "bundle", network, shape, what.split()[-1])
-      cloud = server.load(own, max_batch=_BATCH)
-      questions = folder / "questions.json"
-      _ask(questions, own, cloud)
-      rows += _speed(
-        what, own, cloud, questions, *((2, 1) if quick else (10, 3))
-      )
-      if what == MODELS[0][0]:
-        rows += _steadiness(what, own, questions, 15.0 if quick else 600.0)
-  return rows
+    rows = functools.partial(_rows, what, network, shape, quick)
+    yield measure.Part(what, rows)
+
+
+def _rows(
+  what: str, network: Any, shape: Sequence[int], quick: bool
+) -> Iterator[measure.Row]:
+  """Measure one service."""
+  with tempfile.TemporaryDirectory() as scratch:
+    folder = pathlib.Path(scratch)
+    own = _bundle(folder / "bundle", network, shape, what.split()[-1])
+    cloud = server.load(own, max_batch=_BATCH)
+    questions = folder / "questions.json"
+    _ask(questions, own, cloud)
+    size = (2, 1) if quick else (10, 3)
+    yield from _speed(what, own, cloud, questions, *size)
+    if what == MODELS[0][0]:
+      seconds = 15.0 if quick else 600.0
+      yield from _steadiness(what, own, questions, seconds)
 
 
 def _bundle(

@@ -13,7 +13,7 @@ import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -65,55 +65,55 @@ PEAKS = {
 }
 
 
-def run(quick: bool) -> list[measure.Row]:
+def run(quick: bool) -> Iterator[measure.Part]:
   """Measure all of it, or with `quick` two networks, few rounds, one cut.
 
   Args:
     quick: whether to look only; PyTorch is not compiled then.
   """
   shapes = ON_CPU if jax.default_backend() == "cpu" else ON_CARD
-  rows = steps(shapes[-2:] if quick else shapes, quick)
-  rows += client(quick)
+  timed: list[measure.Row] = []
+  for shape in shapes[-2:] if quick else shapes:
+    rows = functools.partial(_whole, shape, quick, timed)
+    yield measure.Part(f"{shape.said}: training step", rows)
+  yield measure.Part(
+    "training step: geometric mean", functools.partial(_mean, timed)
+  )
+  yield measure.Part(
+    "VGG-16 with BatchNorm, frozen", functools.partial(client, quick)
+  )
   for cut in _CUTS[-1:] if quick else _CUTS:
-    rows += behind(cut, 5 if quick else 21)
-  return rows + replicas(3 if quick else 11)
+    rows = functools.partial(behind, cut, 5 if quick else 21)
+    yield measure.Part(f"resnet29_dlib behind {cut}", rows)
+  rows = functools.partial(replicas, 3 if quick else 11)
+  yield measure.Part(f"{_REPLICAS} replicas", rows)
 
 
-def steps(shapes: tuple[Shape, ...], quick: bool) -> list[measure.Row]:
-  """Compare steps of whole networks with PyTorch.
-
-  Args:
-    shapes: which ones; with several, their geometric mean follows.
-    quick: whether to look only.
-  """
-  rows: list[measure.Row] = []
+def _whole(
+  shape: Shape, quick: bool, timed: list[measure.Row]
+) -> Iterator[measure.Row]:
+  """Compare the step of a whole network with PyTorch; keep its time."""
   is_cpu = jax.default_backend() == "cpu"
-  for shape in shapes:
-    ours = our_step.make(*shape, is_half=not is_cpu)
-    what = f"{shape.said}{'' if is_cpu else ', bfloat16'}: training step"
-    rows += measure.compare(
-      what,
-      measure.Side("", ours),
-      [_torch(shape, quick)],
-      rounds=_rounds(quick),
-    )
-    if is_cpu:
-      rows.append(_memory(shape))
-    else:
-      rows.append(_utilisation(shape, rows[-1]))
-  timed = [r for r in rows if r.unit == "s" and r.ratio and r.compile_s]
-  if len(timed) > 1:
-    times = np.array([[[r.ours, r.reference] for r in timed]], float)
-    mean = np.exp(np.log(times).mean(axis=1))
-    rows.append(
-      measure.row(
-        f"training step: geometric mean of {len(timed)}",
-        "PyTorch, as above",
-        "s",
-        mean,
-      )
-    )
-  return rows
+  ours = our_step.make(*shape, is_half=not is_cpu)
+  what = f"{shape.said}{'' if is_cpu else ', bfloat16'}: training step"
+  (row,) = measure.compare(
+    what,
+    measure.Side("", ours),
+    [_torch(shape, quick)],
+    rounds=_rounds(quick),
+  )
+  yield row
+  timed.append(row)
+  yield _memory(shape) if is_cpu else _utilisation(shape, row)
+
+
+def _mean(timed: list[measure.Row]) -> Iterator[measure.Row]:
+  """Average what was compared."""
+  pairs = [(r.ours, r.reference) for r in timed if r.ratio]
+  if len(pairs) > 1:
+    mean = np.exp(np.log(np.array([pairs], float)).mean(axis=1))
+    what = f"training step: geometric mean of {len(pairs)}"
+    yield measure.row(what, "PyTorch, as above", "s", mean)
 
 
 def _rounds(quick: bool) -> int:

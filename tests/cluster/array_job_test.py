@@ -58,6 +58,8 @@ def sweep(modules, monkeypatch, tmp_path):
       studies.append(study)
 
     def submit(_, own):
+      if "refused" in [ends[study.folder.name][0] for study in own]:
+        raise RuntimeError("Slurm did not take the job: sbatch: no account")
       jobs = {}
       for study in own:
         name = study.folder.name
@@ -94,6 +96,17 @@ def test_what_failed_runs_again_as_often_as_asked(sweep, capsys):
 def test_a_run_that_said_what_to_change_is_not_run_again(sweep):
   assert sweep({"a": [2], "b": [1, 0]}) == {"a"}
   assert sweep.submitted == [["a", "b"], ["b"]]
+
+
+def test_slurm_that_refuses_a_second_time_is_one_line_and_loses_no_other(
+  sweep, capsys
+):
+  # It took the jobs first; the account has been closed since.
+  assert sweep({"a": [1, "refused"], "b": [0], "c": [0]}, retries=3) == {"a"}
+  assert sweep.submitted == [["a", "b", "c"]]
+  *_, last = capsys.readouterr().err.splitlines()
+  assert last == "error: Slurm did not take the job: sbatch: no account"
+  assert sum(sweep.waited) < 100
 
 
 def test_a_job_that_dies_without_a_result_runs_again(sweep, capsys):

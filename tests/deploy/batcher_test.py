@@ -1,4 +1,5 @@
 import asyncio
+import functools
 import threading
 
 import numpy as np
@@ -157,6 +158,56 @@ def test_who_hangs_up_does_not_disturb_the_others():
   for i in (1, 3):
     np.testing.assert_array_equal(found[i], 2.0 * codes[i])
   assert [len(g) for g in held.given] == [1, 2]
+
+
+def test_codes_that_nobody_waits_for_are_not_computed():
+  held, codes, asked = _Held(), _codes(9), []
+
+  def gone(number):
+    asked.append(number)
+    return number in (1, 2, 3, 4, 7)
+
+  async def body(queue):
+    tasks = [asyncio.create_task(queue.ask(codes[0]))]
+    await _until(lambda: held.started)
+    tasks += [
+      asyncio.create_task(queue.ask(c, functools.partial(gone, i + 1)))
+      for i, c in enumerate(codes[1:])
+    ]
+    await _until(lambda: queue.num_waiting == 8)
+    assert not asked  # nobody is asked before there is a place
+    held.go.set()
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+  found = _run(held, body, seconds={1: 1.0, 2: 1.0})
+  for i, answer in enumerate(found):
+    if i in (1, 2, 3, 4, 7):
+      assert isinstance(answer, batcher.Gone)
+    else:
+      np.testing.assert_array_equal(answer, 2.0 * codes[i])
+  # Full batches of those that are there, and of nobody else.
+  assert [len(g) for g in held.given] == [1, 2, 1]
+  np.testing.assert_array_equal(held.given[1], codes[5:7])
+  assert held.given[2][0].tolist() == codes[8].tolist()
+
+
+def test_a_queue_of_those_who_left_is_soon_empty():
+  held, codes = _Held(), _codes(4)
+
+  async def body(queue):
+    tasks = [asyncio.create_task(queue.ask(codes[0]))]
+    await _until(lambda: held.started)
+    tasks += [
+      asyncio.create_task(queue.ask(c, lambda: True)) for c in codes[1:]
+    ]
+    await _until(lambda: queue.num_waiting == 3)
+    held.go.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert queue.num_waiting == 0
+    return await queue.ask(codes[1])  # it still serves
+
+  np.testing.assert_array_equal(_run(held, body), 2.0 * codes[1])
+  assert [len(g) for g in held.given] == [1, 1]
 
 
 def _short(codes):

@@ -4,6 +4,7 @@ import json
 import pathlib
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -123,6 +124,78 @@ def test_a_stop_midway_leaves_nothing(tmp_path, values, monkeypatch, error):
     files = {"a": b"x", "client.onnx": tmp_path / "graph"}
     bundle.write(tmp_path / "bundle", files, values)
   assert copied and [p.name for p in tmp_path.iterdir()] == ["graph"]
+
+
+# Exports to the folder given, and kills itself while files are copied.
+_KILLED = """
+import os, pathlib, signal, shutil, sys
+from hybridpriv.deploy import bundle
+bundle._NEEDS = ("numpy",)
+shutil.copyfile = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+out = pathlib.Path(sys.argv[1])
+bundle.write(out, {"large": b"x" * 10**6, "graph": pathlib.Path("graph")}, {})
+"""
+
+
+def test_what_a_killed_export_left_is_gone_with_the_next(tmp_path, values):
+  # Of the same name only; and what has such a name but is no folder of ours.
+  (tmp_path / ".bundle.unfinished-link").symlink_to(tmp_path)
+  out, other = tmp_path / "bundle", tmp_path / "bundle-2"
+  for place in (out, out, other):
+    done = subprocess.run([sys.executable, "-c", _KILLED, str(place)])
+    assert done.returncode == -signal.SIGKILL
+  left = {p.name for p in tmp_path.iterdir() if (p / "large").exists()}
+  # One that is killed has removed what the one before it left.
+  assert len(left) == 2
+  bundle.write(out, {}, values)
+  now = {p.name for p in tmp_path.iterdir()} - {"bundle"}
+  assert now == {n for n in left if "-2" in n} | {".bundle.unfinished-link"}
+  bundle.write(other, {}, values)
+  assert (out / "manifest.json").exists() and (other / "manifest.json").exists()
+  assert not any((p / "large").exists() for p in tmp_path.iterdir())
+
+
+def test_an_export_that_lives_keeps_its_folder(tmp_path, values, monkeypatch):
+  out, copy = tmp_path / "bundle", shutil.copyfile
+  (tmp_path / "graph").write_bytes(b"of a file")
+
+  def meanwhile(source, target):
+    monkeypatch.setattr(shutil, "copyfile", copy)
+    bundle.write(out, {}, values)
+    assert target.parent.is_dir()  # of the first, which still writes
+    copy(source, target)
+
+  monkeypatch.setattr(shutil, "copyfile", meanwhile)
+  with pytest.raises(ValueError, match="nothing of it is left"):
+    bundle.write(out, {"graph": tmp_path / "graph"}, values)
+  # The second was there first, and is whole.
+  assert manifest.read(out).values["files"]
+  assert {p.name for p in tmp_path.iterdir()} == {"graph", "bundle"}
+
+
+def test_a_folder_that_is_taken_for_a_dead_one_is_made_anew(
+  tmp_path, values, monkeypatch
+):
+  lock, taken = bundle.fcntl.flock, []
+
+  def late(*given):
+    if not taken:
+      (own,) = tmp_path.iterdir()
+      taken.append(own)
+      own.rmdir()
+    lock(*given)
+
+  rename, written = pathlib.Path.rename, []
+
+  def note(self, target):
+    written.append(self)
+    return rename(self, target)
+
+  monkeypatch.setattr(bundle.fcntl, "flock", late)
+  monkeypatch.setattr(pathlib.Path, "rename", note)
+  bundle.write(tmp_path / "bundle", {}, values)
+  assert taken and written and taken != written
+  assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
 
 def test_a_manifest_that_is_no_json_leaves_nothing(tmp_path, values):

@@ -61,6 +61,39 @@ def test_who_hangs_up_does_not_disturb_the_others(own):
     assert served.infer(port, served.frame(own, code))[0] == 200
 
 
+def test_who_hung_up_before_the_batch_is_not_computed(own):
+  held, code = served.Held(), [1, 2, 3]
+  head = served.head(Content_Length=17)
+  with (
+    served.service(own, held, (1,)) as port,
+    concurrent.futures.ThreadPoolExecutor(2) as pool,
+  ):
+    first = pool.submit(served.infer, port, served.frame(own, code))
+    served.until(lambda: held.sizes)
+    left = [
+      served.raw(port, head + served.frame(own, [i, 8, 8])) for i in range(5)
+    ]
+    last = pool.submit(served.infer, port, served.frame(own, code))
+    text = "\nhybridpriv_waiting_codes 6.0\n"
+    served.until(
+      lambda: text in served.ask(port, "GET", "/metrics")[2].decode()
+    )
+    for connection in left:
+      connection.close()
+    # Questions later than the ends of the connections, which the loop has
+    # therefore seen once they are answered.
+    for _ in range(3):
+      assert served.ask(port, "GET", "/healthz")[0] == 200
+    held.go.set()
+    for task in (first, last):
+      status, _, found = task.result(served.DEADLINE_S)
+      assert status == 200
+      served.same(found["answers"], served.expected(code))
+    served.until(lambda: sum(served.counts(port).values()) == 7)
+    assert served.counts(port) == {200: 2, 499: 5}
+  assert held.sizes == [1, 1]
+
+
 def _failing(codes):
   if np.any(codes[:, 0] == 66):
     raise ValueError(f"cannot answer {codes.tolist()}")

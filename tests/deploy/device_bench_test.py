@@ -9,7 +9,7 @@ pytest.importorskip("jax2onnx")
 @pytest.fixture(scope="module")
 def rows():
   model = next(m for m in bench.MODELS if m.name == "sensor network")
-  return bench.measured(model, 1, 1)
+  return list(bench.measured(model, 1, 1))
 
 
 def _found(rows, *words):

@@ -7,6 +7,7 @@ import pytest
 
 from hybridpriv.deploy import export
 from hybridpriv.deploy.client import sending
+from hybridpriv.networks import frozen, resnet
 
 PLATFORMS = {"cpu", "cuda", "tpu"}
 
@@ -218,3 +219,30 @@ def test_without_the_extra_of_litert_the_error_says_what_to_install(
   monkeypatch.setitem(sys.modules, "tensorflow", None)
   with pytest.raises(ValueError, match=r"pip install 'hybridpriv\[tflite\]'"):
     export.to_tflite(_half(), tmp_path / "half.tflite")
+
+
+def test_int8_leaves_no_norm_between_convolutions_of_a_folded_network(tmp_path):
+  onnx = pytest.importorskip("onnx")
+  for name in ("jax2onnx", "onnxruntime"):
+    pytest.importorskip(name)
+  network = resnet.ResNet(num_classes=2, blocks=(1,), width=0.1)
+  x = np.random.default_rng(0).normal(size=(4, 16, 16, 3)).astype(np.float32)
+  variables = network.init(jax.random.key(0), x, train=False)
+  left = {}
+  for name, (own, given) in {
+    "as trained": (network, variables),
+    "folded": frozen.fold(network, variables),
+  }.items():
+
+    def run(given, x, own=own):
+      return own.apply(given, x, train=False, upto="block1_1")[0]
+
+    half = export.Half(run, given, x.shape[1:], np.float32)
+    paths = [tmp_path / f"{name}{i}.onnx" for i in (1, 2)]
+    export.to_onnx(half, paths[0])
+    export.to_int8(paths[0], x, paths[1])
+    kinds = [node.op_type for node in onnx.load(paths[1]).graph.node]
+    left[name] = kinds.count("BatchNormalization")
+    found = sending.load(paths[0])(x[:1])
+    np.testing.assert_allclose(found, run(given, x[:1]), rtol=1e-4, atol=1e-5)
+  assert left == {"as trained": 3, "folded": 0}

@@ -415,6 +415,10 @@ def test_a_study_of_signals_ships_without_int8(signals, tmp_path):
     signals, tmp_path / "out", int8=False, max_queries=1, say=lambda _: None
   )
   assert own.values["input"]["kind"] == "signal"
+  # Its BatchNorms are in its convolutions; codes below are those as trained.
+  for half in ("client", "cloud"):
+    parameters = export.unpack(own.folder / f"{half}.npz")
+    assert "batch_stats" not in parameters["variables"]
   assert own.values["input"]["shape"] == [16, 3]
   assert "client.int8.onnx" not in own.values["files"]
   made = shipping.read(signals)
