@@ -26,7 +26,7 @@ _LONGEST = 256  # values of a code: it needs more samples than that
 
 def linear(
   *,
-  floor: float | tuple[float, ...] = (1e-6, 1e-3, 0.1),
+  floor: float | tuple[float, ...] = (1e-12, 1e-6, 1e-2),
   draws: int = 4,
 ) -> attack_lib.Attack:
   """Attack by Fisher's linear discriminant, classes counting alike.

@@ -25,7 +25,8 @@ from hybridpriv.privatizers import privatizer as privatizer_lib
 # a CPU's cache (there, blocks of 128 were seen twice as slow as blocks of 8).
 _MEMORY = 2**32
 _CACHE = 2**24
-_TOGETHER = 8  # pairs whose codes are looked at in one call
+_TOGETHER = 8  # pairs whose codes are looked at in one call, at most
+_LOOKED = 2**15  # values of a code, over these
 
 
 class Victims(NamedTuple):
@@ -281,9 +282,11 @@ def _bulks(
   """Find where most codes lie that each attacker has of its own."""
   codes, law, _, padded, key = shared
   look, found = job.look(noise), {}
-  for start in range(0, len(pairs), _TOGETHER):
-    part = list(pairs[start : start + _TOGETHER])
-    full = part + [part[-1]] * (_TOGETHER - len(part))
+  # Of 128 codes each: fewer pairs of long ones.
+  size = int(np.clip(_LOOKED // np.prod(codes.shape[2:]), 1, _TOGETHER))
+  for start in range(0, len(pairs), size):
+    part = list(pairs[start : start + size])
+    full = part + [part[-1]] * (size - len(part))
     which, problem = np.asarray(full, np.int32).T
     out = jax.device_get(look(codes, law, padded, key, which, problem))
     for i, pair in enumerate(part):

@@ -114,7 +114,10 @@ def _begin(out: pathlib.Path) -> tuple[pathlib.Path, int]:
       _remove_unlocked(left)
   while True:
     fresh = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=out.parent))
-    lock = os.open(fresh, os.O_RDONLY)
+    try:
+      lock = os.open(fresh, os.O_RDONLY)
+    except FileNotFoundError:
+      continue  # as below, but sooner
     with contextlib.suppress(OSError):  # a file system without locks
       fcntl.flock(lock, fcntl.LOCK_EX)
     if fresh.exists():

@@ -198,9 +198,10 @@ def _check_names(config: Mapping[str, Any]) -> None:
       f" {', '.join(sorted(names))}"
     )
   grown, means = audit["saturation"], people.sizes(config)
+  dfil = audit.get("dfil", 0)  # as of `means`: not in earlier workdirs
   for name, values, able in (
     ("inputs", audit["inputs"], lambda x: x == int(x) and x >= 2),
-    ("dfil", (audit["dfil"],), lambda x: x == int(x) and x >= 0),
+    ("dfil", (dfil,), lambda x: x == int(x) and x >= 0),
     ("means", means, lambda x: x == int(x) and x >= 2),
     ("saturation.shares", grown["shares"], lambda x: 0 < x < 1),
     ("saturation.widths", grown["widths"], lambda x: x == int(x) and x >= 1),

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import math
 import threading
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import tqdm
 
 from hybridpriv import build
 from hybridpriv.attacks import attack as attack_lib
+from hybridpriv.attacks import whitening
 from hybridpriv.audit import engine, problems
 from hybridpriv.study import parts
 from hybridpriv.study.setup import Setup, key
@@ -123,9 +125,16 @@ def run_all(
 
 def _factorises(task: Task) -> bool:
   """Tell whether a task factorises matrices."""
-  correlated = any("factor" in state for state in task.group.law)
-  names = ("decensoring.", "density.", "linkage.two_covariance")
-  return correlated or task.attack.name.startswith(names)
+  if any("factor" in state for state in task.group.law):
+    return True
+  # Behind the dot stands the entry of a config, whatever that is called.
+  names = ("decensoring.", "density.", "discriminant.", "linkage.")
+  if task.attack.name.startswith(names):
+    return True
+  # Those that learn from short codes whiten them.
+  size = math.prod(engine.code_shape(task.group))
+  whitens = task.attack.name.startswith(("attribute.", "habit."))
+  return whitens and size <= whitening.LONGEST
 
 
 def _digest(task: Task, asked: Sequence[problems.Problem], draws: int) -> str:

@@ -16,6 +16,8 @@ _TYPES = {
   "tensor(double)": np.float64,
 }
 
+_TOGETHER = 256  # inputs at once, where a file takes any number
+
 Encoder = Callable[[np.ndarray, int], Any]
 
 
@@ -109,33 +111,38 @@ def _file(encoder: str) -> Encoder:
     del seed  # its noise, if it has any, is its own
     shape = _shape(encoder, wanted.shape, inputs)
     kind = _TYPES[wanted.type]
-    if kind == np.uint8 and not np.isin(inputs, np.arange(256)).all():
-      raise ValueError(
-        f"{encoder} takes whole numbers from 0 to 255, and some inputs are"
-        " none: give pixels as they are"
-      )
-    shaped = inputs.astype(kind).reshape(len(inputs), *shape[1:])
     pieces = []
     for start in range(0, len(inputs), shape[0]):
       # The last piece is filled up, and what comes of that is cut off.
       at = np.minimum(np.arange(start, start + shape[0]), len(inputs) - 1)
+      piece = inputs[at]
+      if kind == np.uint8 and not _are_bytes(piece):
+        raise ValueError(
+          f"{encoder} takes whole numbers from 0 to 255, and some inputs are"
+          " none: give pixels as they are"
+        )
+      piece = piece.astype(kind).reshape(shape)
       try:
-        made = session.run(None, {wanted.name: shaped[at]})[0]
+        made = session.run(None, {wanted.name: piece})[0]
       except Exception as error:
         raise ValueError(
-          f"{encoder} fails on inputs {shaped[at].shape} ({_line(error)}): run"
+          f"{encoder} fails on inputs {piece.shape} ({_line(error)}): run"
           " it alone on an input, and export it again"
         ) from error
       made = np.asarray(made)
       if made.ndim < 1 or len(made) != len(at):
         raise ValueError(
-          f"{encoder} made {made.shape} of {shaped[at].shape}: expected codes"
+          f"{encoder} made {made.shape} of {piece.shape}: expected codes"
           " [n, ...], one for each input"
         )
       pieces.append(made[: len(inputs) - start])
     return np.concatenate(pieces)
 
   return run
+
+
+def _are_bytes(values: np.ndarray) -> bool:
+  return bool(np.all((values >= 0) & (values <= 255) & (values % 1 == 0)))
 
 
 def _shape(
@@ -149,7 +156,7 @@ def _shape(
     ValueError: it takes other values each.
   """
   rows, *axes = wanted or [None]
-  together = rows if isinstance(rows, int) else len(inputs)
+  together = rows if isinstance(rows, int) else min(len(inputs), _TOGETHER)
   if axes and all(isinstance(size, int) for size in axes):
     if math.prod(axes) == inputs.shape[1]:
       return (together, *axes)

@@ -46,8 +46,7 @@ def prove(
     A guarantee by number of queries; none where nothing is proved.
   """
   service = _desired(setup)
-  # Of pairs nothing is proved here.
-  single = _by_metric([q for q in questions if q.kind != "linkage"], asked)
+  single = _by_metric(questions, asked)
   made = []
   several = {num for _, num in joined}
   for num in sorted({1, *setup.config["audit"]["queries"], *several}):
@@ -68,6 +67,7 @@ def _by_metric(
   return {
     q.target: {metric: priors(q, asked, metric) for metric in _METRICS}
     for q in questions
+    if q.kind != "linkage"  # of pairs nothing is proved here
   }
 
 

@@ -15,7 +15,7 @@ CODES = (RNG.normal(size=(NUM, 4)) + np.eye(4)[LABEL]) @ MIX
 CODES = CODES.astype("f4")
 
 
-def fitted(codes=CODES, label=LABEL, floor=1e-6):
+def fitted(codes=CODES, label=LABEL, floor=1e-12):
   victim = attack_lib.Victim(
     jnp.asarray(codes)[None],
     (),

@@ -44,6 +44,18 @@ def test_a_floor_keeps_small_directions_small():
   np.testing.assert_allclose(found, np.eye(2) * found[0, 0], atol=1e-3)
 
 
+@pytest.mark.parametrize("floor", [1e-2, 1e-4])
+def test_every_direction_gets_its_floor_at_least(floor):
+  stds = np.sqrt([1.0, 10 * floor, floor / 10])
+  values = RNG.normal(size=(NUM, 3))
+  values -= values.mean(0)
+  values = values @ np.linalg.inv(np.linalg.cholesky(np.cov(values.T))).T
+  codes = (values * stds).astype("f4")
+  found = whitening.matrix(jnp.asarray(codes), jnp.asarray(WEIGHTS), floor)
+  seen = np.var(codes @ np.asarray(found), axis=0)
+  np.testing.assert_allclose(seen, [1, 1, 0.1], rtol=0.02)
+
+
 def test_samples_of_no_weight_have_no_say():
   _, codes = turned(1.0, 0.1)
   weights = WEIGHTS * (np.arange(NUM) < 500) * 4
@@ -64,6 +76,16 @@ def test_even_codes_stay_as_they_are():
   np.testing.assert_array_equal(
     whitening.where_uneven(codes, weights), whitening.matrix(codes, weights)
   )
+
+
+@pytest.mark.parametrize("num, is_known", [(5, False), (6, True), (40, True)])
+def test_of_few_samples_no_direction_is_known_to_be_small(num, is_known):
+  _, codes = turned(1.0, 0.5, 0.01)
+  used = np.arange(NUM) < num
+  found = whitening.where_uneven(
+    jnp.asarray(codes), jnp.asarray((used / num).astype("f4"))
+  )
+  assert np.array_equal(found, np.eye(3)) != is_known
 
 
 def test_codes_that_are_all_the_same_stay_finite():

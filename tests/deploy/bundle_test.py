@@ -173,6 +173,23 @@ def test_an_export_that_lives_keeps_its_folder(tmp_path, values, monkeypatch):
   assert {p.name for p in tmp_path.iterdir()} == {"graph", "bundle"}
 
 
+def test_a_folder_that_is_gone_before_it_is_opened_is_made_anew(
+  tmp_path, values, monkeypatch
+):
+  make, made = bundle.tempfile.mkdtemp, []
+
+  def gone(**given):
+    made.append(pathlib.Path(make(**given)))
+    if len(made) == 1:
+      made[0].rmdir()
+    return str(made[-1])
+
+  monkeypatch.setattr(bundle.tempfile, "mkdtemp", gone)
+  bundle.write(tmp_path / "bundle", {}, values)
+  assert len(made) == 2
+  assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
 def test_a_folder_that_is_taken_for_a_dead_one_is_made_anew(
   tmp_path, values, monkeypatch
 ):

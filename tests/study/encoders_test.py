@@ -160,6 +160,23 @@ def test_a_file_makes_the_codes_of_the_function(onnx_file, shape, kind):
   np.testing.assert_allclose(made, same, rtol=0, atol=rough)
 
 
+def test_a_file_that_takes_any_number_gets_some_at_a_time(
+  onnx_file, monkeypatch
+):
+  runtime, sizes = pytest.importorskip("onnxruntime"), []
+
+  class Seen(runtime.InferenceSession):
+    def run(self, names, given, *more):
+      sizes.extend(len(x) for x in given.values())
+      return super().run(names, given, *more)
+
+  monkeypatch.setattr(runtime, "InferenceSession", Seen)
+  monkeypatch.setattr(encoders, "_TOGETHER", 3)
+  made = encoders.encoded(onnx_file(), INPUTS, 1)[:, 0]
+  np.testing.assert_allclose(made, product(INPUTS), rtol=0, atol=1e-5)
+  assert sizes == [3, 3, 3]
+
+
 @pytest.mark.parametrize(
   ("options", "message"),
   [

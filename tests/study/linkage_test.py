@@ -25,7 +25,16 @@ def audited(of_pictures, quiet, tmp_path_factory):
       "rotations": 3,
       "query_attacks": ("linkage.cosine",),
       "queries": (10,),
+      "inputs": (),
       "means": (2,),
+    },
+    privatizers={
+      "noise": {
+        "chain": ("project.pca", "clip.unit_ball", "noise.isotropic"),
+        "k": 4,
+        "clip_norm": 1.0,
+        "sigma": (0.5, 2.0),
+      },
     },
   )
   folder = tmp_path_factory.mktemp("linked")
@@ -96,6 +105,16 @@ def test_links_are_looked_for_between_means_as_well(results):
     assert {m["chance"] for m in found.values()} == {0.5}
     # Noise is of half a code's deviation and more.
     assert found[10, "one input"]["value"] > found[1, "one input"]["value"]
+
+
+def test_nothing_is_proved_of_links(results):
+  """Nor of links between means, of whose owners something is."""
+  proved = [g for row in results["rows"] for g in row["guarantees"]]
+  assert {g["num_queries"] for g in proved} == {1, 2, 10}
+  for own in proved:
+    assert "person" in own["different_inputs"]["leakage"]
+    assert TARGET not in own["different_inputs"]["leakage"]
+    assert TARGET not in own["fano_error"]["different inputs"]
 
 
 def test_the_report_has_it(audited):

@@ -35,9 +35,10 @@ def test_numbers_that_ask_nothing(
   assert not (tmp_path / "checkpoints").exists()
 
 
-def test_a_workdir_that_knows_of_no_means_is_still_read(of_signals, tmp_path):
+def test_a_workdir_of_an_earlier_version_is_still_read(of_signals, tmp_path):
   config = of_signals()
-  del config["audit"]["means"]
+  for name in ("means", "dfil"):
+    del config["audit"][name]
   assert study.prepare(config, tmp_path).config is config
 
 

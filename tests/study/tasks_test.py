@@ -4,22 +4,38 @@ import threading
 import time
 import types
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hybridpriv.attacks import density, neighbour
+from hybridpriv.attacks import attack as attack_lib
+from hybridpriv.attacks import (
+  attribute,
+  decensoring,
+  density,
+  discriminant,
+  habit,
+  likelihood,
+  linkage,
+  neighbour,
+)
+from hybridpriv.audit import engine
+from hybridpriv.privatizers import noise, privatizer
 from hybridpriv.study import attacking
 
 CORRELATED = ({"factor": np.eye(2)},)
 PLAIN = ({"std": np.zeros(())},)
 
 
-def _task(number, attack, law):
-  group = types.SimpleNamespace(
-    law=law,
-    codes=np.zeros((1, 1, 2)),
+def _task(number, attack, law, size=2):
+  states = tuple({k: x[None] for k, x in state.items()} for state in law)
+  group = engine.Victims(
     names=[number],
-    noise=types.SimpleNamespace(stages=()),
+    fold=np.zeros(1, int),
+    codes=np.zeros((1, 1, size), "f4"),
+    law=states,
+    noise=privatizer.chain(noise.isotropic(sigma=0.0)),
   )
   return attacking.Task("rows", attack, group, [(0, 0)], 1, number)
 
@@ -60,7 +76,56 @@ def test_one_computes_while_another_compiles(most):
 
 @pytest.mark.parametrize(
   ("attack", "law"),
-  [(neighbour.nearest(), CORRELATED), (density.kde(), PLAIN)],
+  [
+    (neighbour.nearest(), CORRELATED),
+    (density.kde(), PLAIN),
+    (attribute.linear(), PLAIN),
+    (linkage.two_covariance()._replace(name="linkage.entry"), PLAIN),
+  ],
 )
 def test_those_that_factorise_matrices_run_alone(most, attack, law):
   assert most([_task(i, attack, law) for i in range(4)]) == 1
+
+
+def _fit(attack, size):
+  """Writes out what the training of an attack on codes of a size computes."""
+  shape, places = (6, size), jnp.arange(6)
+  chain = privatizer.chain(noise.isotropic(sigma=0.0))
+  law = ({"std": jnp.zeros(1)},)
+  victim = attack_lib.Victim(
+    jnp.zeros((1, *shape)),
+    law,
+    jnp.int32(0),
+    places,
+    chain,
+    uncensored=jnp.zeros((1, *shape)),
+  )
+  auxiliary = attack_lib.Auxiliary(
+    places % 2, jnp.ones(4), jnp.ones(2), num_classes=2
+  )
+  knobs = {k: jnp.float32(v) for k, v in attack.grid[0].items()}
+  made = jax.make_jaxpr(attack.fit)(jax.random.key(0), victim, auxiliary, knobs)
+  return str(made)
+
+
+@pytest.mark.parametrize("size", [2, 65])
+@pytest.mark.parametrize(
+  "attack",
+  [
+    attribute.linear(),
+    attribute.mlp(),
+    decensoring.ridge(),
+    density.kde(),
+    discriminant.linear(),
+    habit.frozen_mlp(),
+    likelihood.bayes(),
+    linkage.two_covariance(),
+    neighbour.centroid(),
+    neighbour.nearest(),
+  ],
+  ids=lambda x: getattr(x, "name", x),
+)
+def test_it_is_known_which_attacks_factorise_matrices(attack, size):
+  program = _fit(attack, size)
+  factorises = any(n in program for n in ("eigh", "cholesky", "triangular"))
+  assert attacking._factorises(_task(0, attack, PLAIN, size)) == factorises
