@@ -26,7 +26,7 @@ _LONGEST = 256  # values of a code: it needs more samples than that
 
 def linear(
   *,
-  floor: float | tuple[float, ...] = (1e-12, 1e-6, 1e-2),
+  ridge: float | tuple[float, ...] = (1e-9, 1e-3, 0.1),
   draws: int = 4,
 ) -> attack_lib.Attack:
   """Attack by Fisher's linear discriminant, classes counting alike.
@@ -34,8 +34,8 @@ def linear(
   Applies to codes of at most 256 values.
 
   Args:
-    floor: share of the largest variance within classes that every direction is
-      held to have at least, or shares to try: 1 is the nearest class mean.
+    ridge: share of the mean variance within classes that is added in every
+      direction, or shares to try; much more than 1 is the nearest class mean.
     draws: how often the attacker has each of its own samples encoded.
   """
 
@@ -57,7 +57,7 @@ def linear(
     sums = whitening.product(member.T, codes)
     means = sums / jnp.where(known, share, 1.0)[:, None]
     within = jnp.where(weights[:, None] > 0, codes - means[label], 0.0)
-    turn = whitening.matrix(within, weights, knobs["floor"])
+    turn = whitening.matrix(within, weights, knobs["ridge"])
     return {
       "mean": mean,
       "std": std,
@@ -78,6 +78,6 @@ def linear(
     "discriminant.linear",
     fit,
     score,
-    attack_lib.grid(floor=floor),
+    attack_lib.grid(ridge=ridge),
     applies=lambda noise, shape: math.prod(shape) <= _LONGEST,
   )

@@ -5,59 +5,71 @@ direction of its own, stands in every component once the two are rotated:
 scaling component by component leaves it there, and training by gradient finds
 the small direction too late.  In whitened coordinates both are as large.
 
-The matrix is the symmetric root $W = C^{-1/2}$ of the covariance, with a floor
-under its eigenvalues.  In float32 a covariance holds variances down to a
-millionth of the largest; a second pass, over what the first one leaves, reaches
-as much farther.  Each has the root of the floor.
+With the covariance $C$ of codes of $d$ values, and a ridge $\rho$, the matrix
+$W$ is such that $W^T (C + \rho \, (tr \, C / d) \, I) W = I$.  In float32 a
+covariance holds variances down to a millionth of the largest; a second pass,
+over what the first one leaves, reaches as much farther.
+
+Matrices are eliminated here and not handed to LAPACK: two programs that do so
+at once may wait for each other for ever on a CPU of two cores, and attackers
+that whiten are most there are.
 
 References:
-  Kessy, Lewin and Strimmer 2018, Optimal whitening and decorrelation (ZCA).
+  Kessy, Lewin and Strimmer 2018, Optimal whitening and decorrelation.
 """
 
 import jax
 import jax.numpy as jnp
 
 LONGEST = 64  # values of a code; more have more noise to whiten than secrets
-_FLOOR = 1e-12  # of the largest eigenvalue: twice what float32 holds
-_UNEVEN = 1e-2  # of it: attackers that learn by gradient manage up to here
+_TINY = 1e-6  # of the variances: what float32 holds
+_UNEVEN = 0.1  # of a variance: attackers that learn by gradient manage
 _SAMPLES = 2  # for each value: of fewer a covariance is uneven by itself
 
 
 def matrix(
-  codes: jax.Array, weights: jax.Array, floor: jax.Array | float = _FLOOR
+  codes: jax.Array, weights: jax.Array, ridge: jax.Array | float = 0.0
 ) -> jax.Array:
   """Find the matrix that whitens codes.
 
   Args:
     codes: centred codes [m, d].
     weights: of the codes [m], sum 1.
-    floor: share of the largest eigenvalue that every eigenvalue gets at least.
+    ridge: share of the mean variance that is added in every direction: a
+      direction of so much keeps half of its variance, and with much more all
+      are scaled alike.
 
   Returns:
-    [d, d]; codes @ matrix vary alike, as far as the floor lets them.
+    [d, d]; codes @ matrix vary alike, as far as the ridge lets them.
   """
-  return _rooted(codes, weights, floor, _spectrum(codes, weights))
+  covariance = _covariance(codes, weights)
+  unit = jnp.trace(covariance) / len(covariance)
+  identity = jnp.eye(len(covariance), dtype=codes.dtype)
+  first = _inverse_root(covariance + _TINY * unit * identity)
+  left = _covariance(product(codes, first), weights)
+  left = left + ridge * unit * product(first.T, first)
+  return product(first, _inverse_root(left))
 
 
 def where_uneven(codes: jax.Array, weights: jax.Array) -> jax.Array:
   """Give `matrix` where directions differ in size, else the identity [d, d].
 
-  Codes of a hundred times the variance in one direction as in another, or
-  less, stay as they are; so do those of fewer than two samples for each value,
-  among which some direction is small, or none at all, by chance.
+  Codes stay as they are where every value, those before it given, still varies
+  by a tenth of its variance or more; so do those of fewer than two samples for
+  each value, among which some direction is small, or none at all, by chance.
 
   Args:
     codes: centred codes [m, d].
     weights: of the codes [m], sum 1.
   """
-  spectrum = _spectrum(codes, weights)
-  values, size = spectrum[0], codes.shape[1]
-  is_uneven = values[0] < _UNEVEN * values[-1]
-  is_known = jnp.sum(weights > 0) >= _SAMPLES * size
+  covariance = _covariance(codes, weights)
+  pivots, _ = _eliminated(covariance)
+  is_uneven = jnp.any(pivots < _UNEVEN * jnp.diagonal(covariance))
+  is_known = jnp.sum(weights > 0) >= _SAMPLES * codes.shape[1]
   return jnp.where(
     is_uneven & is_known,
-    _rooted(codes, weights, _FLOOR, spectrum),
-    jnp.eye(size, dtype=codes.dtype),
+    matrix(codes, weights),
+    jnp.eye(codes.shape[1], dtype=codes.dtype),
   )
 
 
@@ -66,31 +78,28 @@ def product(a: jax.Array, b: jax.Array) -> jax.Array:
   return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
-def _spectrum(
-  codes: jax.Array, weights: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """Give eigenvalues [d], ascending, and vectors [d, d] of the covariance."""
-  values, vectors = jnp.linalg.eigh(
-    product((codes * weights[:, None]).T, codes)
-  )
-  return values, vectors
+def _covariance(codes: jax.Array, weights: jax.Array) -> jax.Array:
+  return product((codes * weights[:, None]).T, codes)
 
 
-def _rooted(
-  codes: jax.Array,
-  weights: jax.Array,
-  floor: jax.Array | float,
-  spectrum: tuple[jax.Array, jax.Array],
-) -> jax.Array:
-  """Make the matrix in two passes, of which the first has its spectrum."""
-  first = _root(spectrum, floor)
-  second = _root(_spectrum(product(codes, first), weights), floor)
-  return product(first, second)
+def _inverse_root(matrix: jax.Array) -> jax.Array:
+  """Find W [d, d] with W^T A W = I for a positive definite A."""
+  pivots, inverse = _eliminated(matrix)
+  return (inverse / jnp.sqrt(pivots)[:, None]).T
 
 
-def _root(
-  spectrum: tuple[jax.Array, jax.Array], floor: jax.Array | float
-) -> jax.Array:
-  values, vectors = spectrum
-  values = jnp.maximum(values, jnp.sqrt(floor) * values[-1]) + 1e-30
-  return product(vectors / jnp.sqrt(values)[None], vectors.T)
+def _eliminated(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Decompose A = L D L^T by Gauss: D [d], above 0, and the inverse of L."""
+  size = len(matrix)
+  least = _TINY * jnp.max(jnp.diagonal(matrix)) + 1e-30
+  places = jnp.arange(size)
+
+  def step(k: jax.Array, both: jax.Array) -> jax.Array:
+    pivot = jnp.maximum(both[k, k], least)
+    factor = jnp.where(places > k, both[:, k] / pivot, 0.0)
+    return both - factor[:, None] * both[k][None]
+
+  identity = jnp.eye(size, dtype=matrix.dtype)
+  both = jnp.concatenate([matrix, identity], axis=1)
+  both = jax.lax.fori_loop(0, size, step, both)
+  return jnp.maximum(jnp.diagonal(both), least), both[:, size:]

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import contextlib
-import math
 import threading
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +10,6 @@ import tqdm
 
 from hybridpriv import build
 from hybridpriv.attacks import attack as attack_lib
-from hybridpriv.attacks import whitening
 from hybridpriv.audit import engine, problems
 from hybridpriv.study import parts
 from hybridpriv.study.setup import Setup, key
@@ -124,17 +122,11 @@ def run_all(
 
 
 def _factorises(task: Task) -> bool:
-  """Tell whether a task factorises matrices."""
+  """Tell whether a task hands matrices to LAPACK, which is no good for two."""
   if any("factor" in state for state in task.group.law):
     return True
   # Behind the dot stands the entry of a config, whatever that is called.
-  names = ("decensoring.", "density.", "discriminant.", "linkage.")
-  if task.attack.name.startswith(names):
-    return True
-  # Those that learn from short codes whiten them.
-  size = math.prod(engine.code_shape(task.group))
-  whitens = task.attack.name.startswith(("attribute.", "habit."))
-  return whitens and size <= whitening.LONGEST
+  return task.attack.name.startswith(("decensoring.", "density.", "linkage."))
 
 
 def _digest(task: Task, asked: Sequence[problems.Problem], draws: int) -> str:

@@ -25,7 +25,7 @@ ATTACKS = {
   "centroid": neighbour.centroid(),
   "bayes": likelihood.bayes(bandwidth=(0.2,)),
   "kde": density.kde(),
-  "fisher": discriminant.linear(floor=(1e-3,)),
+  "fisher": discriminant.linear(ridge=(1e-3,)),
   "ridge": decensoring.ridge(strength=0.03, weight_decay=0.001),
   "restored": decensoring.mlp(
     width=16, learning_rate=0.005, weight_decay=0.001, max_steps=600

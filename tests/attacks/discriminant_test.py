@@ -15,7 +15,7 @@ CODES = (RNG.normal(size=(NUM, 4)) + np.eye(4)[LABEL]) @ MIX
 CODES = CODES.astype("f4")
 
 
-def fitted(codes=CODES, label=LABEL, floor=1e-12):
+def fitted(codes=CODES, label=LABEL, ridge=0.0):
   victim = attack_lib.Victim(
     jnp.asarray(codes)[None],
     (),
@@ -28,7 +28,7 @@ def fitted(codes=CODES, label=LABEL, floor=1e-12):
     jnp.asarray(label), used, jnp.ones(len(codes) - 200), CLASSES
   )
   attack = discriminant.linear(draws=1)
-  knobs = {"floor": jnp.float32(floor)}
+  knobs = {"ridge": jnp.float32(ridge)}
   attacker = attack.fit(jax.random.key(0), victim, auxiliary, knobs)
   return attack, attacker
 
@@ -50,8 +50,8 @@ def test_scores_are_mahalanobis_distances_worked_in_float64():
   np.testing.assert_allclose(scores, expected, rtol=2e-3, atol=2e-3)
 
 
-def test_with_the_whole_floor_it_is_the_nearest_mean():
-  attack, attacker = fitted(floor=1.0)
+def test_with_a_large_ridge_it_is_the_nearest_mean():
+  attack, attacker = fitted(ridge=1e4)
   found = np.argmax(attack.score(attacker, jnp.asarray(CODES[200:])), 1)
   own = CODES / CODES[:200].std(0)
   means = [own[:200][LABEL[:200] == c].mean(0) for c in range(CLASSES)]

@@ -17,12 +17,14 @@ def turned(*stds):
   return values, (values @ turn).astype("f4")
 
 
-def test_it_is_the_symmetric_root_of_the_inverse_covariance():
+@pytest.mark.parametrize("ridge", [0.0, 0.01, 3.0])
+def test_the_covariance_and_its_ridge_become_the_identity(ridge):
   _, codes = turned(1.0, 0.5, 0.1)
-  found = whitening.matrix(jnp.asarray(codes), jnp.asarray(WEIGHTS))
-  values, vectors = np.linalg.eigh(np.cov(codes.T.astype("f8"), bias=True))
-  expected = (vectors / np.sqrt(values)) @ vectors.T
-  np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+  found = whitening.matrix(jnp.asarray(codes), jnp.asarray(WEIGHTS), ridge)
+  covariance = np.cov(codes.T.astype("f8"), bias=True)
+  covariance += ridge * np.trace(covariance) / 3 * np.eye(3)
+  whole = np.asarray(found, "f8").T @ covariance @ np.asarray(found, "f8")
+  np.testing.assert_allclose(whole, np.eye(3), atol=1e-3)
 
 
 @pytest.mark.parametrize("ratio", [30, 1000, 10_000])
@@ -37,23 +39,20 @@ def test_a_small_direction_is_as_large_as_the_others(ratio):
   assert np.corrcoef(fitted, small)[0, 1] > 0.99
 
 
-def test_a_floor_keeps_small_directions_small():
+def test_a_large_ridge_scales_all_directions_alike():
   _, codes = turned(1.0, 0.1)
-  found = whitening.matrix(jnp.asarray(codes), jnp.asarray(WEIGHTS), 1.0)
-  # All as large as the largest: the codes themselves, scaled.
-  np.testing.assert_allclose(found, np.eye(2) * found[0, 0], atol=1e-3)
+  found = whitening.matrix(jnp.asarray(codes), jnp.asarray(WEIGHTS), 1e5)
+  whole = np.asarray(found @ found.T)
+  np.testing.assert_allclose(whole / whole[0, 0], np.eye(2), atol=1e-3)
 
 
-@pytest.mark.parametrize("floor", [1e-2, 1e-4])
-def test_every_direction_gets_its_floor_at_least(floor):
-  stds = np.sqrt([1.0, 10 * floor, floor / 10])
-  values = RNG.normal(size=(NUM, 3))
-  values -= values.mean(0)
-  values = values @ np.linalg.inv(np.linalg.cholesky(np.cov(values.T))).T
-  codes = (values * stds).astype("f4")
-  found = whitening.matrix(jnp.asarray(codes), jnp.asarray(WEIGHTS), floor)
-  seen = np.var(codes @ np.asarray(found), axis=0)
-  np.testing.assert_allclose(seen, [1, 1, 0.1], rtol=0.02)
+@pytest.mark.parametrize("size", [2, 17, 64])
+def test_elimination_is_the_inverse_of_a_root(size):
+  _, codes = turned(*np.linspace(0.3, 1.0, size))
+  covariance = np.cov(codes.T.astype("f8"), bias=True)
+  root = whitening._inverse_root(jnp.asarray(covariance, jnp.float32))
+  expected = np.linalg.inv(np.linalg.cholesky(covariance)).T
+  np.testing.assert_allclose(root, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_samples_of_no_weight_have_no_say():

@@ -79,7 +79,6 @@ def test_one_computes_while_another_compiles(most):
   [
     (neighbour.nearest(), CORRELATED),
     (density.kde(), PLAIN),
-    (attribute.linear(), PLAIN),
     (linkage.two_covariance()._replace(name="linkage.entry"), PLAIN),
   ],
 )
