@@ -160,6 +160,7 @@ def test_all_attacks_of_the_defaults_take_part(workdir):
     "neighbour.nearest",
     "neighbour.centroid",
     "likelihood.bayes",
+    "discriminant.fisher",
   }
 
 
