@@ -21,7 +21,8 @@ import jax.numpy as jnp
 from hybridpriv.attacks import attack as attack_lib
 from hybridpriv.attacks import whitening
 
-_LONGEST = 256  # values of a code: it needs more samples than that
+_SHORT = 256  # values of a code, up to which eigenvectors are fast
+_LONGEST = 1024  # of a code: its square is held for every attacker
 
 
 def linear(
@@ -31,7 +32,7 @@ def linear(
 ) -> attack_lib.Attack:
   """Attack by Fisher's linear discriminant, classes counting alike.
 
-  Applies to codes of at most 256 values.
+  Applies to codes of at most 1,024 values.
 
   Args:
     floor: share of the largest variance within classes that every direction is
@@ -57,7 +58,10 @@ def linear(
     sums = whitening.product(member.T, codes)
     means = sums / jnp.where(known, share, 1.0)[:, None]
     within = jnp.where(weights[:, None] > 0, codes - means[label], 0.0)
-    turn = whitening.matrix(within, weights, knobs["floor"])
+    if codes.shape[1] <= _SHORT:
+      turn = whitening.matrix(within, weights, knobs["floor"])
+    else:
+      turn = whitening.triangle(within, weights, knobs["floor"])
     return {
       "mean": mean,
       "std": std,

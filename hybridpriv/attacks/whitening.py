@@ -56,6 +56,27 @@ def where_uneven(codes: jax.Array, weights: jax.Array) -> jax.Array:
   return jnp.where(is_uneven, matrix(codes, weights), identity)
 
 
+def triangle(
+  codes: jax.Array, weights: jax.Array, floor: jax.Array | float = _FLOOR
+) -> jax.Array:
+  """Find a triangular matrix that whitens codes too long for `matrix`.
+
+  Args:
+    codes: centred codes [m, d].
+    weights: of the codes [m], sum 1.
+    floor: share of the mean variance that is added in every direction.
+
+  Returns:
+    [d, d], upper triangular; codes @ triangle vary alike, as far as the floor
+    lets them.
+  """
+  covariance = _covariance(codes, weights)
+  identity = jnp.eye(len(covariance), dtype=codes.dtype)
+  ridge = floor * jnp.trace(covariance) / len(covariance) + 1e-30
+  root = jnp.linalg.cholesky(covariance + ridge * identity)
+  return jax.scipy.linalg.solve_triangular(root, identity, lower=True).T
+
+
 def product(a: jax.Array, b: jax.Array) -> jax.Array:
   """Multiply matrices in full precision."""
   return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)

@@ -15,7 +15,7 @@ CODES = (RNG.normal(size=(NUM, 4)) + np.eye(4)[LABEL]) @ MIX
 CODES = CODES.astype("f4")
 
 
-def fitted(codes=CODES, label=LABEL, floor=1e-6):
+def fitted(codes=CODES, label=LABEL, floor=1e-6, own=200):
   victim = attack_lib.Victim(
     jnp.asarray(codes)[None],
     (),
@@ -23,9 +23,9 @@ def fitted(codes=CODES, label=LABEL, floor=1e-6):
     jnp.arange(len(codes)),
     privatizer.chain(),
   )
-  used = jnp.ones(200)
+  used = jnp.ones(own)
   auxiliary = attack_lib.Auxiliary(
-    jnp.asarray(label), used, jnp.ones(len(codes) - 200), CLASSES
+    jnp.asarray(label), used, jnp.ones(len(codes) - own), CLASSES
   )
   attack = discriminant.linear(draws=1)
   knobs = {"floor": jnp.float32(floor)}
@@ -82,5 +82,17 @@ def test_a_class_that_the_attacker_never_saw_is_never_said():
 def test_it_is_for_short_codes():
   chain = privatizer.chain(noise.isotropic(sigma=1.0))
   applies = discriminant.linear().applies
-  assert applies(chain, (256,)) and applies(chain, (4, 4, 16))
-  assert not applies(chain, (257,))
+  assert applies(chain, (1024,)) and applies(chain, (4, 16, 16))
+  assert not applies(chain, (1025,))
+
+
+def test_a_small_direction_of_long_codes_is_found():
+  # Spreads from 1 to 1000, turned into all 300 values.
+  rng = np.random.default_rng(0)
+  values = rng.normal(size=(800, 300)) * np.logspace(0, 3, 300)
+  side = rng.integers(0, 2, 800)
+  values[:, 0] = 5 * side + 0.5 * rng.normal(size=800)
+  codes = (values @ np.linalg.qr(rng.normal(size=(300, 300)))[0]).astype("f4")
+  attack, attacker = fitted(codes, side, floor=1e-6, own=600)
+  found = np.argmax(attack.score(attacker, jnp.asarray(codes[-200:])), 1)
+  assert np.mean(found == side[-200:]) > 0.95

@@ -37,6 +37,14 @@ def test_a_small_direction_is_as_large_as_the_others(ratio):
   assert np.corrcoef(fitted, small)[0, 1] > 0.99
 
 
+def test_a_triangle_whitens_as_well():
+  _, codes = turned(1.0, 0.5, 0.1)
+  found = whitening.triangle(jnp.asarray(codes), jnp.asarray(WEIGHTS), 1e-6)
+  np.testing.assert_array_equal(found, np.triu(found))
+  seen = np.asarray(whitening.product(jnp.asarray(codes), found), "f8")
+  np.testing.assert_allclose(np.cov(seen.T), np.eye(3), atol=0.01)
+
+
 def test_a_floor_keeps_small_directions_small():
   _, codes = turned(1.0, 0.1)
   found = whitening.matrix(jnp.asarray(codes), jnp.asarray(WEIGHTS), 1.0)

@@ -9,6 +9,7 @@ from hybridpriv.attacks import (
   attribute,
   density,
   discriminant,
+  histogram,
   likelihood,
   neighbour,
 )
@@ -395,6 +396,7 @@ AGAINST = {
   "kde": (density.kde(), 5, 0.97),
   "fisher": (discriminant.linear(), 5, 0.9),
   "nearest": (neighbour.nearest(), 4, 0.97),
+  "histogram": (histogram.bayes(), 4, 0.95),
   "bayes": (likelihood.bayes(), 4, 0.97),
   "centroid": (neighbour.centroid(), 3, 0.85),
 }
