@@ -26,6 +26,8 @@ def get_config(variant: str = "full"):
   c.data.encoder = ""  # "module:function" of (inputs, seed), or a file .onnx
   c.data.draws = 20  # of the encoder, for each input: two means of ten
   c.train.seeds = 1  # whoever made the codes, made them once
+  # Of another system nothing is known: neither units nor what noise it has.
+  c.audit.attacks.histogram = {"function": "histogram.bayes"}
   c.audit.rotations = 5 if variant == "full" else 3
   if variant == "tiny":
     default.make_tiny(c)

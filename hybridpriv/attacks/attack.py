@@ -208,7 +208,7 @@ def class_weights(
 def moments(
   codes: jax.Array, weights: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """Give mean and spread (see `scale`) of components.
+  """Give mean and `spread` of components.
 
   Args:
     codes: [m, d].
@@ -218,12 +218,35 @@ def moments(
     [d] and [d].
   """
   mean = jnp.sum(codes * weights[:, None], axis=0)
-  variance = jnp.sum((codes - mean[None]) ** 2 * weights[:, None], axis=0)
-  return mean, scale(variance)
+  return mean, spread(codes - mean[None], weights, jnp.abs(mean))
+
+
+def spread(
+  codes: jax.Array, weights: jax.Array, rounded: jax.Array | float = 0.0
+) -> jax.Array:
+  """Give the standard deviations of components, whatever their units.
+
+  No square over- or underflows: one component that holds the largest float now
+  and then, to mark what is missing, would leave nothing but NaN to attack.  Nor
+  does one component's size say anything about another's.
+
+  Args:
+    codes: centred [m, d].
+    weights: of the samples, sum 1 [m].
+    rounded: size of what was taken off to centre them [d], whose last digits
+      are no spread.
+
+  Returns:
+    [d], never 0.
+  """
+  codes = jnp.where(weights[:, None] > 0, codes, 0.0)
+  top = jnp.maximum(jnp.max(jnp.abs(codes), axis=0), 1e-30)
+  variance = jnp.sum((codes / top[None]) ** 2 * weights[:, None], axis=0)
+  return top * jnp.sqrt(variance) + 1e-6 * rounded + 1e-30
 
 
 def scale(variance: jax.Array) -> jax.Array:
-  """Give the standard deviations [d] of components, never 0."""
+  """Give standard deviations [d] in one unit, never far below the largest."""
   std = jnp.sqrt(variance)
   return std + 1e-6 * jnp.max(std) + 1e-12
 
@@ -238,7 +261,7 @@ def standardise(codes: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
   Args:
     codes: [b, ...].
     mean: of the attacker's own codes [d].
-    std: see `scale` [d].
+    std: see `spread` [d].
 
   Returns:
     [b, d].

@@ -59,10 +59,7 @@ def kde() -> attack_lib.Attack:
     del knobs
     index, weights = auxiliary.train_index, auxiliary.train_weights
     codes = attack_lib.flatten(victim.sample(key, index))
-    mean = jnp.sum(codes * weights[:, None], axis=0)
-    std = attack_lib.scale(
-      jnp.sum((codes - mean[None]) ** 2 * weights[:, None], axis=0)
-    )
+    mean, std = attack_lib.moments(codes, weights)
     used = weights > 0
     label = jnp.where(used, auxiliary.label[index], 0)
     codes = jnp.where(

@@ -46,7 +46,7 @@ def bayes(
     clean = attack_lib.flatten(victim.clean(index))
     mean = jnp.sum(clean * weights[:, None], axis=0)
     own = clean - mean[None]
-    spread = attack_lib.scale(jnp.sum(own**2 * weights[:, None], axis=0))
+    spread = attack_lib.spread(own, weights, jnp.abs(mean))
     noise = _noise_covariance(victim)
     kernel = (knobs["bandwidth"] * spread) ** 2 + 1e-20
     known = jnp.diag(noise) if noise.ndim == 2 else noise

@@ -23,16 +23,6 @@ def _own_codes(
   return codes, auxiliary.label[index], auxiliary.train_weights[index]
 
 
-def _moments(
-  codes: jax.Array, weights: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """Weighted mean and scale (see `attack.scale`) by component."""
-  weights = weights[:, None] / jnp.sum(weights)
-  mean = jnp.sum(codes * weights, axis=0)
-  variance = jnp.sum((codes - mean[None]) ** 2 * weights, axis=0)
-  return mean, attack_lib.scale(variance)
-
-
 def _squared_distances(a: jax.Array, b: jax.Array) -> jax.Array:
   """Squared distances [len(a), len(b)] of centred codes, by a Gram matrix."""
   cross = jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST)
@@ -63,7 +53,7 @@ def nearest(
     knobs: Any,
   ) -> Any:
     codes, label, weights = _own_codes(key, victim, auxiliary, draws)
-    mean, spread = _moments(codes, weights)
+    mean, spread = attack_lib.moments(codes, weights / draws)
     # Padding is put at the centre: whatever it was, it changes no rounding.
     used = weights[:, None] > 0
     return {
@@ -154,11 +144,12 @@ def centroid(*, draws: int = 4) -> attack_lib.Attack:
     codes, label, weights = _own_codes(key, victim, auxiliary, draws)
     one_hot = jax.nn.one_hot(label, auxiliary.num_classes) * weights[:, None]
     count = jnp.sum(one_hot, axis=0)
-    mean, _ = _moments(codes, weights)
+    mean, overall = attack_lib.moments(codes, weights / draws)
     codes, known = codes - mean[None], count > 0
     sums = jnp.matmul(one_hot.T, codes, precision=jax.lax.Precision.HIGHEST)
     means = sums / jnp.where(known, count, 1.0)[:, None]
-    _, within = _moments(codes - means[label], weights)
+    own = codes - means[label]
+    within = attack_lib.spread(own, weights / draws, overall)
     means = means / within[None]
     low, high = attack_lib.reach(means, known, jnp.ones([]))
     return {

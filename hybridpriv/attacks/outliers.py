@@ -27,6 +27,7 @@ LIMIT = 10.0  # spreads; a Gaussian is never that far out
 _ONE, _THREE = 0.3186, 1.1503
 _APART = 30.0  # as in no natural code: the units of a ReLU come to ten
 _SLOWER = 4.0  # means and variances are not of outliers either
+_FARTHEST = 1e30  # spreads: all beyond is one value
 _MOST = 128  # codes that the middle and the spread are taken from
 
 
@@ -82,7 +83,8 @@ def draw_in(codes: jax.Array, found: Bulk) -> jax.Array:
   away = jnp.abs(codes - middle)
   is_far = away > LIMIT * spread
   spread = jnp.where(is_far, spread, 1.0)  # infinity in no arithmetic
-  beyond = jnp.maximum(away / spread - LIMIT, 0.0)
+  # Of the largest floats neither difference nor quotient is finite.
+  beyond = jnp.clip(away / spread - LIMIT, 0.0, _FARTHEST)
   near = spread * (LIMIT + jnp.log1p(beyond) / _SLOWER)
   return jnp.where(is_far, middle + jnp.sign(codes - middle) * near, codes)
 

@@ -157,7 +157,8 @@ def _means(codes: np.ndarray, num: int) -> np.ndarray:
   """Average codes [n, draws, k] in groups of so many, none used twice."""
   groups = codes.shape[1] // num
   cut = codes[:, : groups * num]
-  return cut.reshape(len(codes), groups, num, -1).mean(axis=2)
+  means = cut.reshape(len(codes), groups, num, -1).mean(axis=2, dtype=float)
+  return means.astype(np.float32)
 
 
 def _member(codes: np.ndarray) -> victims.Member:

@@ -9,6 +9,7 @@ from hybridpriv.attacks import (
   attribute,
   density,
   discriminant,
+  histogram,
   likelihood,
   neighbour,
 )
@@ -374,11 +375,15 @@ TELLS = SIDE + 0.1 * RNG.normal(size=600)
 OTHER = RNG.normal(size=(2, 600))
 # A leak that a threshold reads, and what was put over it.
 HIDDEN = {
+  "a component in other units": np.stack([TELLS, 1e9 * OTHER[0]], 1),
   "one code in a hundred far out": np.stack(
     [np.where(np.arange(600) % 100 == 7, 1e12, TELLS), OTHER[0]], 1
   ),
   "a third of the codes far out": np.stack(
     [TELLS, np.where(np.arange(600) % 3 == 1, 1e6, OTHER[0])], 1
+  ),
+  "the largest float where something is missing": np.stack(
+    [TELLS, np.where(np.arange(600) % 100 == 7, np.finfo("f4").min, 0)], 1
   ),
   "large noise in a direction of its own": np.stack(
     [300 * OTHER[1] + TELLS, 300 * OTHER[1] - TELLS], 1
@@ -386,13 +391,14 @@ HIDDEN = {
 }
 # Attack, how many of these it reads, and how well: a mean is moved by few.
 AGAINST = {
-  "linear": (attribute.linear(max_steps=500), 3, 0.97),
-  "mlp": (attribute.mlp(width=16, max_steps=500), 3, 0.97),
-  "kde": (density.kde(), 3, 0.97),
-  "fisher": (discriminant.linear(), 3, 0.9),
-  "nearest": (neighbour.nearest(), 2, 0.97),
-  "bayes": (likelihood.bayes(), 2, 0.97),
-  "centroid": (neighbour.centroid(), 2, 0.85),
+  "linear": (attribute.linear(max_steps=500), 5, 0.97),
+  "mlp": (attribute.mlp(width=16, max_steps=500), 5, 0.97),
+  "kde": (density.kde(), 5, 0.97),
+  "fisher": (discriminant.linear(), 5, 0.9),
+  "nearest": (neighbour.nearest(), 4, 0.97),
+  "histogram": (histogram.bayes(), 4, 0.95),
+  "bayes": (likelihood.bayes(), 4, 0.97),
+  "centroid": (neighbour.centroid(), 3, 0.85),
 }
 
 
