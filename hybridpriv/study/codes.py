@@ -32,6 +32,7 @@ from hybridpriv.study.setup import Setup
 
 NAME = "codes"
 _SOME = 0.02  # such a share that is said, though others have fresh noise
+_BLANK = 0.2  # such a share of one code is said
 _MISSING = 0.05  # share of samples without a private label that is said
 
 
@@ -185,6 +186,13 @@ def _warnings(setup: Setup, why: str) -> list[str]:
       " not chance between coarse codes, a system keeps noise for some inputs:"
       " a second query of these tells nothing new, and rows of several codes of"
       " one input say less than they seem to."
+    )
+  blank = freshness.commonest(setup.data.inputs)
+  if _BLANK < blank < 1:
+    found.append(
+      f"**{blank:.0%} of all codes are one and the same**: attackers here learn"
+      " from these as from others. If they stand for codes that are missing,"
+      " leave them out: who knows that may find more."
     )
   labels = setup.data.labels
   for private in setup.roles.private:

@@ -25,14 +25,24 @@ def alike(codes: np.ndarray) -> tuple[float, str]:
   for lag in range(1, codes.shape[1]):
     same = (codes[:, lag:] == codes[:, :-lag]).all(-1).mean(axis=0).max()
     found.append((float(same), f"draws repeat in {same:.0%} of the samples"))
-  rounding = 8 * np.finfo(np.float32).eps * np.abs(codes).max()
   for other in range(1, codes.shape[1]):
-    noise = codes[:, other] - codes[:, 0]
-    room = 1e-5 * np.abs(noise).max() + rounding
-    near = np.abs(noise - np.median(noise, axis=0)).max(axis=1) <= room
-    same = float(np.mean(near))
+    pair = codes[:, [0, other]].astype(np.float64)
+    noise = pair[:, 1] - pair[:, 0]
+    # Of each value by itself: one that is huge says nothing about others.
+    rounding = 8 * np.finfo(np.float32).eps * np.abs(pair).max(axis=1)
+    room = 1e-5 * np.median(np.abs(noise), axis=0) + rounding
+    near = np.abs(noise - np.median(noise, axis=0)) <= room
+    same = float(np.mean(near.all(axis=1)))
     found.append((same, f"{same:.0%} of the samples have the same noise"))
   return max(found, key=lambda one: one[0])
+
+
+def commonest(codes: np.ndarray) -> float:
+  """Say what share of all codes [n, draws, k] the most frequent one has."""
+  flat = np.ascontiguousarray(codes.reshape(-1, codes.shape[-1]))
+  whole = flat.view(np.dtype((np.void, flat.dtype.itemsize * flat.shape[1])))
+  _, counts = np.unique(whole, return_counts=True)
+  return float(counts.max() / len(flat))
 
 
 def unlike(codes: np.ndarray) -> str:

@@ -208,6 +208,27 @@ def test_stale_noise_is_seen(draws, why):
   assert (why in found) if why else found == "", found
 
 
+def test_one_huge_value_makes_no_fresh_noise_look_stale():
+  fresh = np.array(_arrays()["codes"])
+  fresh[3, 0, 0] = np.finfo(np.float32).min  # as for what is missing
+  assert freshness.stale(fresh) == ""
+
+
+def test_the_share_of_the_commonest_code():
+  codes = np.random.default_rng(0).normal(size=(50, 4, 3)).astype("f4")
+  assert freshness.commonest(codes) == 1 / 200
+  codes[:, 1:] = 0.0
+  assert freshness.commonest(codes) == 0.75
+
+
+def test_codes_that_are_mostly_one_are_said(audit):
+  arrays = _arrays()
+  arrays["codes"] = np.array(arrays["codes"])
+  arrays["codes"][::2] = 0.0
+  _, page = audit(**arrays)
+  assert "50% of all codes are one and the same" in page
+
+
 def test_large_whole_numbers_keep_their_last_digit(tmp_path):
   arrays = _arrays()
   secret = (arrays["private"] == "yes").astype(int)
