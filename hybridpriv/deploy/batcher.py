@@ -122,7 +122,12 @@ class Batcher:
       looked += 1
       if one.answer.done():
         continue  # one whose request was cancelled needs no answer
-      if one.is_gone():
+      try:
+        is_gone = one.is_gone()
+      except Exception as error:  # of this one; the others go on
+        one.answer.set_exception(error)
+        continue
+      if is_gone:
         one.answer.set_exception(Gone("the client hung up"))
       else:
         waiting.append(one)

@@ -245,3 +245,21 @@ def test_a_code_of_another_length_fails_its_batch_only():
   bad, good = _run(_double, body)
   assert all(isinstance(one, ValueError) for one in bad)
   np.testing.assert_array_equal(good, [0.0, 2.0, 4.0])
+
+
+def test_a_question_that_cannot_be_asked_ends_nobody_else():
+  held, codes = _Held(), _codes(3)
+  held.go.set()
+
+  def broken():
+    raise RuntimeError("no such connection")
+
+  async def body(queue):
+    asks = [queue.ask(codes[0]), queue.ask(codes[1], broken)]
+    found = await asyncio.gather(*asks, return_exceptions=True)
+    return [*found, await queue.ask(codes[2])]
+
+  first, wrong, last = _run(held, body, seconds={1: 1.0, 2: 1.0})
+  np.testing.assert_array_equal(first, 2.0 * codes[0])
+  assert "no such connection" in str(wrong)
+  np.testing.assert_array_equal(last, 2.0 * codes[2])
