@@ -5,14 +5,22 @@
 * `shuffled labels`: the attacker learns from labels that mean nothing.
 * `planted leak`: the code spells out the private label; an attack that does
   not find it is broken.
+* `leak in the smallest direction`: what these attacks would make of a leak that
+  stands in the codes under audit, where they vary least; not judged, since a
+  system may well have directions that nobody can see.
 * `raw input`: what an attacker makes of the sample itself.
 """
 
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
+from hybridpriv.attacks import outliers
 from hybridpriv.audit import problems
+
+_SMALLEST = 1e-3  # of the largest direction: a leak below is rounding
+_APART = 8.0  # standard deviations between neighbouring classes
 
 
 def planted(
@@ -44,6 +52,38 @@ def planted(
   codes = np.where(problem.label[:, None] >= 0, corners[problem.label], 0.0)
   noise = 0.1 * generator.normal(size=codes.shape)
   return (codes + noise).astype(np.float32)
+
+
+def planted_beside(problem: problems.Problem, codes: np.ndarray) -> np.ndarray:
+  """Plant a leak in given codes, in the direction in which they vary least.
+
+  Classes are moved by eight standard deviations along it: whoever looks there
+  names all of them.  Values are scaled by themselves first, without those that
+  lie far out, and directions of less than a thousandth of the largest left out.
+
+  Args:
+    problem: whose labels; an unknown one moves nothing.
+    codes: float32 [n, draws, k].
+
+  Returns:
+    float32 [n, draws, k].
+  """
+  first = jnp.asarray(codes[:, 0])
+  bulk = outliers.bulk(first[outliers.some(jnp.ones(len(first)))])
+  near = np.asarray(outliers.draw_in(first, bulk), np.float64)
+  is_near = np.all(near == codes[:, 0], axis=1)
+  near = near[is_near] if is_near.any() else near
+  std = near.std(axis=0)
+  std = np.where(std > 0, std, 1.0)
+  near = (near - near.mean(axis=0)) / std
+  values, vectors = np.linalg.eigh(near.T @ near / len(near))
+  at = np.argmax(values >= _SMALLEST**2 * values[-1])
+  unit = np.sqrt(values[at]) if values[at] > 0 else 1.0
+  away = problem.label - (problem.num_classes - 1) / 2
+  away = np.where(problem.label >= 0, away, 0.0)[:, None, None]
+  return (codes + away * _APART * unit * vectors[:, at] * std).astype(
+    np.float32
+  )
 
 
 def raw(inputs: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hybridpriv import build
-from hybridpriv.audit import engine, problems, words
+from hybridpriv.audit import controls, engine, problems, words
 from hybridpriv.data import dataset, partition
 from hybridpriv.data.sources import codes as source
 from hybridpriv.privatizers import privatizer as privatizer_lib
@@ -32,6 +32,8 @@ from hybridpriv.study.setup import Setup
 
 NAME = "codes"
 _SOME = 0.02  # such a share that is said, though others have fresh noise
+_SMALLEST = "leak in the smallest direction"
+_LONGEST = 1024  # values of codes whose directions are looked for
 _BLANK = 0.2  # such a share of one code is said
 _MISSING = 0.05  # share of samples without a private label that is said
 
@@ -121,13 +123,18 @@ def _tasks(
   members = [
     _member(codes),
     *victims.control_systems(setup, asked, example),
+    *(
+      ((_SMALLEST, 0, i), *_member(controls.planted_beside(p, codes))[1:])
+      for i, p in enumerate(asked)
+      if p.kind == "attribute" and codes.shape[-1] <= _LONGEST
+    ),
   ]
   questions = range(len(asked))
 
   def pairs(group: engine.Victims) -> list[tuple[int, int]]:
     found = []
     for v, name in enumerate(group.names):
-      if name[0] == "planted leak":
+      if name[0] in ("planted leak", _SMALLEST):
         found.append((v, name[2]))
         continue
       found += [(v, q) for q in questions]

@@ -26,6 +26,7 @@ CONTROLS = {
   "equal-energy noise": "chance",
   "shuffled labels": "chance",
   "planted leak": "high",
+  "leak in the smallest direction": "reference",
   "raw input": "reference",
 }
 

@@ -31,6 +31,32 @@ def test_a_planted_leak_says_nothing_of_unknown_labels():
   assert np.linalg.norm(codes[label == 1].mean(0)) > 7
 
 
+@pytest.mark.parametrize("ratio", [1, 30, 300])
+@pytest.mark.parametrize("far", [0.0, 1e9])
+def test_a_leak_is_planted_where_codes_vary_least(ratio, far):
+  rng = np.random.default_rng(0)
+  turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+  stds = np.array([ratio, ratio, 1.0])
+  codes = (rng.normal(size=(900, 2, 3)) * stds) @ turn
+  codes[::100] += far
+  codes = codes.astype("f4")
+  label = np.where(np.arange(900) % 3 == 2, -1, np.arange(900) % 3)
+  moved = controls.planted_beside(problem(label, 2), codes) - codes.astype("f8")
+  usual = np.ones(900, bool)
+  usual[::100] = False
+  # Unknown labels are not moved; others by four deviations either way.
+  assert np.all(moved[label < 0] == 0)
+  along = (moved @ turn.T)[usual & (label >= 0)]
+  side = 2 * label[usual & (label >= 0)] - 1
+  size = along[..., 2] * side[:, None]
+  if ratio > 1:
+    np.testing.assert_allclose(np.abs(size), 4, rtol=0.3)
+    # What varies much hides what is moved along with it.
+    assert np.all(np.abs(along[..., :2]) < 0.5 * ratio)
+  way = np.sign(np.sum(along * along[0, 0], axis=-1)) * side[:, None]
+  assert len(np.unique(way)) == 1  # a class goes one way, the other the other
+
+
 def test_raw_pictures_are_averaged_down_to_at_most_32_pixels():
   rng = np.random.default_rng(0)
   images = rng.integers(256, size=(2, 66, 40, 3)).astype(np.uint8)

@@ -46,6 +46,7 @@ def audit(tmp_path_factory, quiet):
       "attacks": {
         "linear": {"function": "attribute.linear", "max_steps": 300},
         "centroid": {"function": "neighbour.centroid"},
+        "fisher": {"function": "discriminant.linear"},
       },
       "floor_attacks": {"centroid": {"function": "neighbour.centroid"}},
       "attack_seeds": 2,
@@ -95,6 +96,7 @@ def test_codes_get_the_same_card(audited, repository):
     "control/equal-energy noise",
     "control/shuffled labels",
     "control/planted leak",
+    "control/leak in the smallest direction",
   }
 
 
@@ -227,6 +229,24 @@ def test_codes_that_are_mostly_one_are_said(audit):
   arrays["codes"][::2] = 0.0
   _, page = audit(**arrays)
   assert "50% of all codes are one and the same" in page
+
+
+def test_who_cannot_see_a_leak_in_the_codes_is_told_by_a_control(audit):
+  # Large noise in one direction, and attackers who scale value by value.
+  arrays = _arrays()
+  rng = np.random.default_rng(2)
+  noise = rng.normal(size=(len(arrays["private"]), 1, 2)) * [300, 1]
+  arrays["codes"] = noise @ (np.array([[1, 1], [1, -1]]) / 2**0.5)
+  found = {}
+  results, _ = audit(**arrays)
+  name = "control/leak in the smallest direction"
+  control = next(c for c in results["controls"] if c["name"] == name)
+  assert control["expected"] == "reference"
+  for m in control["leakage"]:
+    if m["target"] == "private":
+      found[m["attack"]] = m["value"]
+  assert found["discriminant.fisher"] > 0.97
+  assert found["neighbour.centroid"] < 0.75
 
 
 def test_large_whole_numbers_keep_their_last_digit(tmp_path):
