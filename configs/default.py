@@ -250,7 +250,7 @@ def make_tiny(c: config_dict.ConfigDict) -> None:
   c.audit.inversion.steps = min(c.audit.inversion.steps, 10)
   c.audit.inversion.size = 32
   # Compiling is most of the work here: one attack of each family.
-  for name in ("mlp", "centroid"):
+  for name in ("mlp", "centroid", "fisher"):
     del c.audit.attacks[name]
   c.audit.attacks.linear = {"function": "attribute.linear", "max_steps": 50}
   c.audit.floor_attacks = {"nearest": {"function": "neighbour.nearest"}}
