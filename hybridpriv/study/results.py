@@ -293,7 +293,7 @@ def controls(
     (controls, arrays of values.npz).
   """
   listed, saved = [], {}
-  for r, (name, expect) in enumerate(CONTROLS.items()):
+  for name, expect in CONTROLS.items():
     leakage = []
     own = []
     for question in questions(setup, asked):
@@ -302,7 +302,8 @@ def controls(
         if got is not None:
           own.append((question, attack, *got))
     if not own and expect == "reference":
-      continue  # codes of another system have no inputs
+      continue  # of codes of another system alone, or of what has inputs
+    r = len(listed)  # those that were left out have no number
     level, passed = 1 - 0.05 / max(len(own), 1), bool(own)
     for question, attack, tables, score, knobs in own:
       chance = question.chance[question.headline]
