@@ -122,6 +122,7 @@ def get_config(variant: str = "full"):
     "max_steps": 50,
   }
   c.audit.attacks.centroid = {"function": "neighbour.centroid"}
+  c.audit.attacks.fisher = {"function": "discriminant.linear"}
   return c
 """
 
