@@ -32,7 +32,7 @@ _MOST = 128  # codes that the middle and the spread are taken from
 
 
 class Bulk(NamedTuple):
-  """Where most codes lie.
+  """Where most codes lie; of an infinite spread, nothing is drawn in.
 
   Attributes:
     middle: median of every component, in the shape of a code.
@@ -80,13 +80,21 @@ def _share(away: jax.Array, quarters: int) -> jax.Array:
 def draw_in(codes: jax.Array, found: Bulk) -> jax.Array:
   """Draw in what lies farther out than ten spreads, [b, ...] -> [b, ...]."""
   middle, spread = found.middle[None], found.spread[None]
-  away = jnp.abs(codes - middle)
-  is_far = away > LIMIT * spread
+  away, is_far = jnp.abs(codes - middle), _is_far(codes, found)
   spread = jnp.where(is_far, spread, 1.0)  # infinity in no arithmetic
   # Of the largest floats neither difference nor quotient is finite.
   beyond = jnp.clip(away / spread - LIMIT, 0.0, _FARTHEST)
   near = spread * (LIMIT + jnp.log1p(beyond) / _SLOWER)
   return jnp.where(is_far, middle + jnp.sign(codes - middle) * near, codes)
+
+
+def touches(codes: jax.Array, found: Bulk) -> jax.Array:
+  """Tell whether `draw_in` changes any of the codes, []."""
+  return jnp.any(_is_far(codes, found))
+
+
+def _is_far(codes: jax.Array, found: Bulk) -> jax.Array:
+  return jnp.abs(codes - found.middle[None]) > LIMIT * found.spread[None]
 
 
 def _kth_smallest(values: jax.Array, k: jax.Array) -> jax.Array:

@@ -130,7 +130,9 @@ def attack_all(
 
   bulks = _bulks(victims.noise, shared, pairs)
 
-  def run(jobs: list[tuple[int, int, dict[str, float], int]]) -> list[Any]:
+  def run(
+    jobs: list[tuple[int, int, dict[str, float], int, outliers.Bulk]],
+  ) -> list[Any]:
     # A block takes as long as its slowest job: like goes with like.
     order = sorted(
       range(len(jobs)), key=lambda i: (*jobs[i][2].values(), jobs[i][1])
@@ -139,38 +141,47 @@ def attack_all(
     for start in range(0, len(jobs), block):
       part = ordered[start : start + block]
       full = part + [part[-1]] * (block - len(part))
-      victim, problem, knobs, seed = zip(*full, strict=True)
+      victim, problem, knobs, seed, bulk = zip(*full, strict=True)
       out = program(
         *shared,
         np.asarray(victim, np.int32),
         np.asarray(problem, np.int32),
         {k: np.asarray([x[k] for x in knobs], np.float32) for k in knobs[0]},
         np.asarray(seed, np.int32),
-        jax.tree.map(
-          lambda *x: np.stack(x),
-          *(bulks[pair] for pair in zip(victim, problem, strict=True)),
-        ),
+        jax.tree.map(lambda *x: np.stack(x), *bulk),
       )
       out = jax.device_get(out)
       results += [
         jax.tree.map(lambda x, i=i: x[i], out) for i in range(len(part))
       ]
-      progress(len(part))
+      # A second look at the same codes is no further adversary.
+      progress(sum(s > 0 or b is bulks[v, q][0] for v, q, _, s, b in part))
     by_job = dict(zip(order, results, strict=True))
     return [by_job[i] for i in range(len(jobs))]
 
-  grid = [dict(knobs) for knobs in attack.grid]
-  tried = run([(v, q, k, 0) for (v, q), k in itertools.product(pairs, grid)])
+  # What is drawn in may be a cluster of its own, and its inside what tells:
+  # such codes are tried as they are too.
+  settings = {
+    pair: [(dict(k), b) for b, k in itertools.product(bulks[pair], attack.grid)]
+    for pair in pairs
+  }
+  tried = iter(run([(*p, k, 0, b) for p in pairs for k, b in settings[p]]))
   best = {}
-  for i, pair in enumerate(pairs):
-    own = tried[i * len(grid) : (i + 1) * len(grid)]
+  for pair in pairs:
+    own = list(itertools.islice(tried, len(settings[pair])))
     at = int(np.argmax([x["validation"] for x in own]))
-    best[pair] = (grid[at], [own[at]])
-  more = run([(*p, best[p][0], s) for p in pairs for s in range(1, seeds)])
-  for i, pair in enumerate(pairs):
-    best[pair][1].extend(more[i * (seeds - 1) : (i + 1) * (seeds - 1)])
+    best[pair] = (*settings[pair][at], [own[at]])
+  more = run(
+    [
+      (*p, knobs, s, bulk)
+      for p, (knobs, bulk, _) in best.items()
+      for s in range(1, seeds)
+    ]
+  )
+  for i, pair in enumerate(best):
+    best[pair][2].extend(more[i * (seeds - 1) : (i + 1) * (seeds - 1)])
   outcomes = {}
-  for pair, (knobs, found) in best.items():
+  for pair, (knobs, _, found) in best.items():
     known = padded.test_mask[pair[1]] > 0
     outcomes[pair[0], numbers[pair[1]]] = Outcome(
       right=np.stack([x["right"][known] for x in found]),
@@ -278,8 +289,13 @@ def _bulks(
   noise: privatizer_lib.Privatizer,
   shared: tuple[Any, ...],
   pairs: Sequence[tuple[int, int]],
-) -> dict[tuple[int, int], outliers.Bulk]:
-  """Find where most codes lie that each attacker has of its own."""
+) -> dict[tuple[int, int], list[outliers.Bulk]]:
+  """Find where most codes lie that each attacker has of its own.
+
+  Returns:
+    By pair how its codes may be seen: one or, where some would be drawn in,
+    without that as well.
+  """
   codes, law, _, padded, key = shared
   look, found = job.look(noise), {}
   # Of 128 codes each: fewer pairs of long ones.
@@ -290,5 +306,7 @@ def _bulks(
     which, problem = np.asarray(full, np.int32).T
     out = jax.device_get(look(codes, law, padded, key, which, problem))
     for i, pair in enumerate(part):
-      found[pair] = jax.tree.map(lambda x, i=i: x[i], out)
+      own, touched = jax.tree.map(lambda x, i=i: x[i], out)
+      plain = own._replace(spread=np.full_like(own.spread, np.inf))
+      found[pair] = [own, plain] if touched else [own]
   return found

@@ -160,8 +160,9 @@ def look(noise: privatizer_lib.Privatizer) -> Any:
 
   Returns:
     (codes and law as in `engine.Victims`, padded problems, typed key, numbers
-    of victims [b], numbers of what each is asked [b]) -> `outliers.Bulk` of
-    codes as they are sent, stacked [b, ...].
+    of victims [b], numbers of what each is asked [b]) -> (`outliers.Bulk` of
+    codes as they are sent, stacked [b, ...]; whether any is drawn in by it
+    [b]).
   """
 
   def one(
@@ -171,12 +172,14 @@ def look(noise: privatizer_lib.Privatizer) -> Any:
     key: jax.Array,
     which: jax.Array,
     problem: jax.Array,
-  ) -> outliers.Bulk:
+  ) -> tuple[outliers.Bulk, jax.Array]:
     for number in (which, problem):
       key = jax.random.fold_in(key, number)
     rows = problems.rows[problem][outliers.some(problems.train[problem])]
     state = jax.tree.map(lambda x: x[which], law)
-    return outliers.bulk(noise.encode(state, key, codes[which, rows]))
+    sent = noise.encode(state, key, codes[which, rows])
+    bulk = outliers.bulk(sent)
+    return bulk, outliers.touches(sent, bulk)
 
   name = ("look", privatizer_lib.program(noise))
   if name not in _PROGRAMS:

@@ -414,3 +414,21 @@ def test_a_plain_leak_cannot_be_hidden_by_what_is_large(name):
   found = run([problem], pairs, attack, victims=own, seeds=1, draws=1)
   for v, kind in enumerate(kinds):
     assert found[v, 0].right.mean() >= least, kind
+
+
+def test_what_stands_inside_a_far_cluster_is_not_drawn_in_for_good():
+  # A sixth of the codes lie together, thirty spreads from the others: two
+  # classes side by side, of which a logarithm would leave one.
+  label = np.where(np.arange(600) % 6 == 0, np.arange(600) // 6 % 2, 2)
+  codes = np.where(label == 2, 0.0, 29.0 + 2 * label)
+  codes = (codes + 0.3 * RNG.normal(size=600)).astype("f4")
+  codes = np.stack([codes, RNG.normal(size=600)], 1).astype("f4")[None]
+  role = np.repeat([TRAIN, VALIDATION, TEST], 200)
+  problem = Problem("side", 0, label, role, 3, "attribute")
+  own = engine.Victims(
+    ["code"], np.zeros(1, int), codes, (), privatizer.chain()
+  )
+  attack = attribute.mlp(width=16, learning_rate=0.02, max_steps=500)
+  found = run([problem], [(0, 0)], attack, victims=own, seeds=2, draws=1)
+  right, asked = found[0, 0].right, label[role == TEST]
+  assert all(right[:, asked == c].mean() > 0.95 for c in range(3))
