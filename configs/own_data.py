@@ -32,6 +32,7 @@ def get_config(variant: str = "full"):
   c.data.max_samples = 0
   c.data.size = 72  # pixels kept of the central square
   c.data.crop = 0.0  # pixels, or share, of the picture; 0 = all of the square
+  c.data.engine = ""  # "grain": decode whenever read; see docs/data.md
   c.data.rate_hz = 0.0  # of signals; pictures have none
   c.data.window_s = 4.0  # length of a window of signals
   c.data.overlap = 0.5  # share of a window that the next one repeats

@@ -5,6 +5,7 @@ other workers and programs that a test launches inherit them.
 """
 
 import atexit
+import importlib.metadata
 import os
 import pathlib
 import subprocess
@@ -21,6 +22,10 @@ os.environ["XLA_FLAGS"] = (
   f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
   " --xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
 )
+if importlib.metadata.version("jaxlib").startswith("0.10."):
+  # What makes fast loops compiles at half the speed. Later versions have no
+  # such flag, and a flag that is not known ends the process.
+  os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 if "PYTEST_XDIST_WORKER" not in os.environ:
   compiled = tempfile.TemporaryDirectory(prefix="compiled-")
   atexit.register(compiled.cleanup)

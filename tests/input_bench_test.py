@@ -47,13 +47,9 @@ def test_pytorch_reads_the_same_pictures(files, tmp_path):
 
 def test_grain_reads_the_same_pictures(files):
   pytest.importorskip("grain", reason="Grain is not installed")
-  from references import grain_pictures
-
-  data, own = files.load(), files.config["data"]
-  paths = sorted((files.folder / "images").iterdir())
-  given = grain_pictures.Files(paths, own["size"], own["crop"])
-  np.testing.assert_array_equal(given[7], data.inputs[7])
-  assert grain_pictures.epoch(given, 32)() == 96
+  data, streaming = files.load(), files.load(engine="grain")
+  np.testing.assert_array_equal(streaming.inputs[[7, 3]], data.inputs[[7, 3]])
+  assert reading.walk(streaming, 32) == reading.walk(data, 32) == 96
 
 
 def test_stored_outputs_train_as_the_prefix_in_every_step(

@@ -16,7 +16,8 @@ class DataSet:
     name: what the report calls the data.
     kind: "image", "signal" or "code".
     inputs: uint8 `[n, h, w, c]` images, float32 `[n, t, c]` signal windows, or
-      float32 `[n, draws, k]` codes of another system.
+      float32 `[n, draws, k]` codes of another system; an array, or what is
+      indexed as one, see `streamed.Pictures`.
     labels: int32 `[n]` class ids by label name, -1 where not known.
     classes: class names by label name; `classes[name][labels[name][i]]`.
     identity: the label that names the person, or None where no person is

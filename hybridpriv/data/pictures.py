@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import functools
 import hashlib
 import json
 import os
@@ -55,25 +56,49 @@ def load(
     ValueError: a picture cannot be read, with its name and the remedy; or what
       was decoded cannot be written.
   """
-  if size < 1:
-    raise ValueError(f"size is {size}, expected the side in pixels, 1 or more")
+  check(size)
   shape = (len(pictures), size, size, 3)
   if not cache:
     result = np.empty(shape, np.uint8)
     for i, found in enumerate(_decoded(pictures, size, crop)):
       result[i] = found
     return result
-  key = hashlib.sha256(json.dumps([_decoder(), size, crop]).encode())
-  for picture in pictures:
-    key.update(json.dumps(picture.state).encode())
   return kept.array(
     pathlib.Path(cache),
     "pictures",
-    key.digest(),
+    digest(pictures, size, crop),
     shape,
     np.uint8,
     lambda: _decoded(pictures, size, crop),
   )
+
+
+def check(size: int) -> None:
+  """Refuse a side that is none."""
+  if size < 1:
+    raise ValueError(f"size is {size}, expected the side in pixels, 1 or more")
+
+
+def decode(picture: Picture, *, size: int, crop: float = 0) -> np.ndarray:
+  """Decode one picture, uint8 `[size, size, 3]`, as `load` does all.
+
+  Raises:
+    ValueError: it cannot be read, with its name and the remedy.
+  """
+  try:
+    return images.decode(picture.read(), size=size, crop=crop)
+  except Exception as error:
+    raise ValueError(
+      f"{picture.name}: {error}; mend the file or take its row out"
+    ) from error
+
+
+def digest(pictures: Sequence[Picture], size: int, crop: float) -> bytes:
+  """Name the pixels by all that they depend on, without decoding them."""
+  key = hashlib.sha256(json.dumps([_decoder(), size, crop]).encode())
+  for picture in pictures:
+    key.update(json.dumps(picture.state).encode())
+  return key.digest()
 
 
 def _decoder() -> list[str | None]:
@@ -88,15 +113,7 @@ def _decoded(
   pictures: Sequence[Picture], size: int, crop: float
 ) -> Generator[np.ndarray]:
   """Decode pictures in a few threads, in order and not far ahead."""
-
-  def work(picture: Picture) -> np.ndarray:
-    try:
-      return images.decode(picture.read(), size=size, crop=crop)
-    except Exception as error:
-      raise ValueError(
-        f"{picture.name}: {error}; mend the file or take its row out"
-      ) from error
-
+  work = functools.partial(decode, size=size, crop=crop)
   # Decoding releases the interpreter lock.
   num = min(8, os.cpu_count() or 1)
   waiting: collections.deque = collections.deque()

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from hybridpriv.data import dataset, kept
+from hybridpriv.data import dataset, kept, streamed
 from hybridpriv.networks import staged
 from hybridpriv.study import compiled
 from hybridpriv.study.setup import Setup
@@ -81,4 +81,6 @@ def features_of(
 @functools.lru_cache(maxsize=1)
 def _digest(data: dataset.DataSet) -> bytes:
   """Name the samples by what they hold."""
+  if isinstance(data.inputs, streamed.Pictures):
+    return data.inputs.digest()
   return hashlib.sha256(np.ascontiguousarray(data.inputs).data).digest()

@@ -57,7 +57,9 @@ class Files(NamedTuple):
   folder: pathlib.Path
   config: dict[str, Any]
 
-  def load(self, cache: str | pathlib.Path = "") -> dataset.DataSet:
+  def load(
+    self, cache: str | pathlib.Path = "", engine: str = ""
+  ) -> dataset.DataSet:
     """Read the table and its pictures as a study does."""
     own = self.config["data"]
     return table.load(
@@ -68,6 +70,7 @@ class Files(NamedTuple):
       size=own["size"],
       crop=own["crop"],
       cache=cache,
+      engine=engine,
     )
 
 
@@ -99,10 +102,6 @@ def _rows(size: Size) -> Iterator[measure.Row]:
       os.utime(next(cache.iterdir()))  # not the file that was checked before
       files.load(cache)
 
-    def epoch() -> int:
-      own = epoch_of(len(data), batch_size)
-      return sum(len(data.inputs[chosen]) for chosen in own)
-
     loaders = _loaders(files, cache, batch_size)
     decoders = [side for side in loaders if DECODES in side.against]
     yield from measure.compare(
@@ -119,7 +118,7 @@ def _rows(size: Size) -> Iterator[measure.Row]:
     )
     yield from measure.compare(
       f"{what}: an epoch in random order, batches of {batch_size}",
-      measure.Side("", epoch),
+      measure.Side("", functools.partial(walk, data, batch_size)),
       [measure.Side("decoded in threads", files.load), *loaders],
       rounds=size.rounds,
     )
@@ -165,6 +164,12 @@ def epoch_of(num: int, batch_size: int) -> list[np.ndarray]:
   ]
 
 
+def walk(data: dataset.DataSet, batch_size: int) -> int:
+  """Read an epoch in batches; give how many samples they had."""
+  own = epoch_of(len(data), batch_size)
+  return sum(len(data.inputs[chosen]) for chosen in own)
+
+
 def _loaders(
   files: Files, cache: pathlib.Path, batch_size: int
 ) -> list[measure.Side]:
@@ -182,9 +187,9 @@ def _loaders(
     return lambda: torch_pictures.epoch(loader)
 
   def grain_of() -> Callable[[], int]:
-    from references import grain_pictures
+    import grain  # noqa: F401
 
-    return grain_pictures.epoch(grain_pictures.Files(*given), batch_size)
+    return functools.partial(walk, files.load(engine="grain"), batch_size)
 
   torch_name, found = "PyTorch's DataLoader", []
   for what, package, make in (

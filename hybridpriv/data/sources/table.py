@@ -9,19 +9,19 @@ folder/
 ```
 """
 
-import contextlib
 import functools
 import pathlib
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from hybridpriv.data import columns, pictures, rows, windows
+from hybridpriv.data import columns, pictures, rows, streamed, windows
 from hybridpriv.data.dataset import DataSet, with_roles
 
 _NOT_STATED = "not stated"
+_ENGINES = ("", "grain")
 
 
 def load(
@@ -37,6 +37,7 @@ def load(
   bins: Mapping[str, Sequence[float]] | None = None,
   size: int = 64,
   crop: float = 0,
+  engine: str = "",
   signals: str | np.ndarray = "",
   rate_hz: float = 0.0,
   window_s: float = 4.0,
@@ -67,6 +68,8 @@ def load(
     size: side of the images in pixels.
     crop: central square of the images to keep, in pixels of the file, or up to
       1 as a share of the shorter side; 0 for the largest.
+    engine: what reads pictures. '' decodes them once; 'grain' whenever they are
+      read, and keeps none: see `streamed.Pictures`.
     signals: name of the file with the signals, or the array itself; by default
       `signals.npz` where the table has no column `path`.
     rate_hz: time steps a second of the signals.
@@ -93,6 +96,8 @@ def load(
     raise ValueError(
       f"path is {path!r}, which is no folder; give the folder with labels.csv"
     )
+  if engine not in _ENGINES:
+    raise ValueError(f"engine is {engine!r}, expected one of {_ENGINES}")
   keep, group, bins = keep or {}, group or {}, bins or {}
   both = sorted(set(group) & set(bins))
   if both:
@@ -148,9 +153,13 @@ def load(
   else:
     table = table.take(choose(np.ones(len(table), int)))
     _check_paths(table)
-    with _pictures(folder) as find:
-      chosen = [_picture(table, i, find) for i in range(len(table))]
-      inputs = pictures.load(chosen, size=size, crop=crop, cache=cache)
+    find = _pictures(folder)
+    chosen = [_picture(table, i, find) for i in range(len(table))]
+    inputs: Any = (
+      streamed.Pictures(chosen, size=size, crop=crop)
+      if engine
+      else pictures.load(chosen, size=size, crop=crop, cache=cache)
+    )
     files = tuple(table.column("path"))
     recording = np.arange(len(inputs), dtype=np.int32)
     position = np.zeros(len(inputs), np.float32)
@@ -230,8 +239,7 @@ def _picture(table: rows.Rows, i: int, find: _Find) -> pictures.Picture:
   return pictures.Picture(where, f"{name} {found.state}", found.read)
 
 
-@contextlib.contextmanager
-def _pictures(folder: pathlib.Path) -> Iterator[_Find]:
+def _pictures(folder: pathlib.Path) -> _Find:
   """Open the pictures of a folder: by path, how to read them."""
   file = folder / "images.zip"
   if not file.is_file():
@@ -245,8 +253,7 @@ def _pictures(folder: pathlib.Path) -> Iterator[_Find]:
           return _Found(state, path.read_bytes)
       return None
 
-    yield find
-    return
+    return find
   try:
     archive = zipfile.ZipFile(file)
   except (OSError, zipfile.BadZipFile) as error:
@@ -254,18 +261,17 @@ def _pictures(folder: pathlib.Path) -> Iterator[_Find]:
       f"{file} cannot be opened ({error}); make it anew, or unpack the "
       f"pictures into {folder / 'images'}"
     ) from error
-  with archive:
-    members = {member.filename: member for member in archive.infolist()}
+  members = {member.filename: member for member in archive.infolist()}
 
-    def find_member(name: str) -> _Found | None:
-      for path in (name, f"images/{name}"):
-        if path in members:
-          # The archive holds a checksum of what is in it.
-          state = f"{members[path].file_size} {members[path].CRC}"
-          return _Found(state, functools.partial(archive.read, path))
-      return None
+  def find_member(name: str) -> _Found | None:
+    for path in (name, f"images/{name}"):
+      if path in members:
+        # The archive holds a checksum of what is in it.
+        state = f"{members[path].file_size} {members[path].CRC}"
+        return _Found(state, functools.partial(archive.read, path))
+    return None
 
-    yield find_member
+  return find_member
 
 
 def _read_signals(folder: pathlib.Path, name: str) -> np.ndarray:
