@@ -110,6 +110,9 @@ def get_config() -> config_dict.ConfigDict:
   # of privatizers with a value for each of its grids, as "noise sigma=0.5".
   c.train.privatizer = ""
   c.train.retune_cloud = False  # tune the cloud half on decoded codes
+  # The most trainings in one program, which take memory at once; 0 = all of
+  # those that share a step on an accelerator, one by one on a CPU.
+  c.train.replicas = 0
   c.train.log_every = 50  # steps
   c.train.evaluate_every = 500  # steps
   c.train.checkpoint_every = 500  # steps

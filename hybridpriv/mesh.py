@@ -13,6 +13,7 @@ batch; what they start from is what process 0 has.
 import contextlib
 import os
 import pathlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -217,10 +218,18 @@ def same_everywhere(number: int) -> int:
   return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 
-def vmaps_replicas() -> bool:
-  """Say whether replicas run as one vmapped program on this machine.
+def replicas(num: int) -> int:
+  """Give how many trainings run as one vmapped program on this machine.
 
   On a CPU a convolution whose weights are vmapped is several times slower than
   separate calls of the same compiled step, so there they go one by one.
+
+  Args:
+    num: the most that are wanted; 0 for what suits the device.
   """
-  return jax.default_backend() != "cpu"
+  if num < 0:
+    raise ValueError(
+      f"config.train.replicas is {num}: give the most trainings of one program,"
+      " or 0 for what suits the device"
+    )
+  return num or (1 if jax.default_backend() == "cpu" else sys.maxsize)

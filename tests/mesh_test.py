@@ -58,8 +58,11 @@ def test_a_batch_that_cannot_be_divided_names_the_remedy():
     mesh.shard({"x": np.zeros((7, 2))}, mesh.data_mesh())
 
 
-def test_replicas_go_one_by_one_on_a_cpu():
-  assert not mesh.vmaps_replicas()
+def test_replicas_go_one_by_one_on_a_cpu_unless_asked_for():
+  assert mesh.replicas(0) == 1
+  assert mesh.replicas(5) == 5
+  with pytest.raises(ValueError, match="train.replicas is -1: give the most"):
+    mesh.replicas(-1)
 
 
 def test_one_process_feeds_whole_batches_and_agrees_with_itself():

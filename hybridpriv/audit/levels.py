@@ -6,7 +6,15 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from hybridpriv.audit import embeddings, page, statistics, studies, words
+from hybridpriv.audit import (
+  assemble,
+  embeddings,
+  page,
+  statistics,
+  studies,
+  words,
+)
+from hybridpriv.audit.results import Row
 from hybridpriv.audit.studies import Study
 
 _GRID = ", noise grid"
@@ -33,13 +41,14 @@ def section(compared: Sequence[Study]) -> page.Section | None:
   blocks: list[page.Block] = []
 
   @functools.cache  # read once for all levels
-  def curve(number: int, *what: str) -> _Curve | None:
-    return _curve(compared[number], *what)
+  def table(number: int, row: int, *what: Any) -> statistics.Table | None:
+    study = compared[number]
+    return studies.table(study, study.results.rows[row], *what)
 
   for one in first.results.rankings:
     names = [*(c["name"] for c in one["curves"]), *one["short"]]
     pairs = {
-      (name, other.name): _pair(compared, number, name, one, curve)
+      (name, other.name): _pair(compared, number, name, one, table)
       for number, other in enumerate(others, start=1)
       for name in names
     }
@@ -68,7 +77,8 @@ def section(compared: Sequence[Study]) -> page.Section | None:
     (
       page.Text(
         "Each defence is a curve over its strengths in each study, read off "
-        "where its worst leakage is the same, and paired by person and seed; "
+        "where its worst leakage is the same, by the attacks that all its "
+        "settings faced in both, and paired by person and seed; "
         "intervals are corrected for the lines of a table, not for the tables. "
         "One that leaks less at all strengths counts with its most useful, and "
         "its line says how much it leaks there."
@@ -83,15 +93,32 @@ def _pair(
   number: int,
   name: str,
   one: Mapping[str, Any],
-  curve: Callable[..., _Curve | None],
+  table: Callable[..., statistics.Table | None],
 ) -> _Pair:
   """Find both curves of a defence, or say why they are not compared."""
-  here, there = (
-    curve(n, name, one["target"], one["desired"]) for n in (number, 0)
-  )
-  if here is None or there is None:
+  target, numbers = one["target"], (number, 0)
+  rows = [_rows(compared[n], name, target) for n in numbers]
+  if not all(rows):
     return "scores not kept"
-  tables = [table for kind in (*here, *there) for table in kind]
+  worst = _worst([row for own in rows for row in own], target)
+  if not worst:
+    return "no attack in common"
+  curves = []
+  for n, own in zip(numbers, rows, strict=True):
+    every = compared[n].results.rows
+    at = [next(i for i, r in enumerate(every) if r is row) for row in own]
+    leakage = [table(n, i, "leakage", target, worst.pop(0)) for i in at]
+    utility = [table(n, i, "utility", one["desired"], None) for i in at]
+    curves.append(
+      _Curve(
+        [t for t in leakage if t is not None],
+        [t for t in utility if t is not None],
+      )
+    )
+    if min(map(len, curves[-1])) < len(own):
+      return "scores not kept"
+  here, there = curves
+  tables = [t for kind in (*here, *there) for t in kind]
   both = compared[number], compared[0]
   if not studies.of_same_people(both, tables):
     return "other people: not paired"
@@ -127,20 +154,26 @@ def _line(pair: _Pair, at: float, num: int) -> tuple[str | page.Badge, ...]:
   )
 
 
-def _curve(study: Study, name: str, target: str, desired: str) -> _Curve | None:
-  """Collect the scores of "<training>, <embedding> grid", if all were kept."""
+def _rows(study: Study, name: str, target: str) -> list[Row]:
+  """Find the settings of "<training>, <embedding> grid" that were attacked."""
   training, _, embedding = name.removesuffix(" grid").partition(", ")
-  rows = [
-    row
-    for row in embeddings.curve(study.results, training, embedding)
-    if target in row.worst
-  ]
-  leakage = [studies.table(study, row, "leakage", target) for row in rows]
-  utility = [studies.table(study, row, "utility", desired) for row in rows]
-  kept = _Curve(
-    [t for t in leakage if t is not None],
-    [t for t in utility if t is not None],
+  found = embeddings.curve(study.results, training, embedding)
+  return [row for row in found if target in row.worst]
+
+
+def _worst(rows: Sequence[Row], target: str) -> list[int | None]:
+  """Place the worst attack of each row among those that all rows faced.
+
+  Where others do not say how an attack did on validation, it is what they call
+  the worst.
+  """
+  own = [[vars(m) for m in row.leakage] for row in rows]
+  if any(m["validation"] is None for o in own for m in o if _is(m, target)):
+    return [None] * len(rows)
+  return [*assemble.worst_of_shared(own, target)[0]]
+
+
+def _is(measured: Mapping[str, Any], target: str) -> bool:
+  return (
+    measured["target"] == target and measured["metric"] in assemble.HEADLINES
   )
-  if not rows or min(map(len, kept)) < len(rows):
-    return None
-  return kept

@@ -47,7 +47,7 @@ def read(workdirs: Sequence[pathlib.Path]) -> list[Study]:
 
 
 def table(
-  study: Study, row: Row, kind: str, name: str
+  study: Study, row: Row, kind: str, name: str, place: int | None = None
 ) -> statistics.Table | None:
   """Return the scores behind a number of a row, if they were kept.
 
@@ -56,17 +56,19 @@ def table(
     row: one of its rows.
     kind: "utility" or "leakage".
     name: the desired label or the target; of leakage, the worst attack.
+    place: of the measurement in the row, where it is another one.
   """
   path = study.workdir / "audit" / "values.npz"
   if not path.is_file():
     return None
-  wanted = row.utility_of(name) if kind == "utility" else row.leakage_of(name)
-  if wanted is None:
-    return None
+  if place is None:
+    wanted = row.utility_of(name) if kind == "utility" else row.leakage_of(name)
+    if wanted is None:
+      return None
+    place = next(i for i, m in enumerate(getattr(row, kind)) if m is wanted)
   number = next(i for i, r in enumerate(study.results.rows) if r is row)
-  index = next(i for i, m in enumerate(getattr(row, kind)) if m is wanted)
   with np.load(path) as values:
-    return results_lib.table(values, f"rows/{number}/{kind}/{index}")
+    return results_lib.table(values, f"rows/{number}/{kind}/{place}")
 
 
 def of_same_people(

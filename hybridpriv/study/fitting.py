@@ -323,7 +323,7 @@ def _retune(
       folder=_retune_folder(setup, fold, seed, row),
     )
     schedule = training.schedule(setup.config, "retune", None)
-    loop.fit(_COMPILED[names], [replica], schedule, writer, vmapped=False)
+    loop.fit(_COMPILED[names], [replica], schedule, writer)
 
 
 def _retunable(

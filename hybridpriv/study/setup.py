@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from hybridpriv import build
+from hybridpriv import build, mesh
 from hybridpriv.data import dataset, partition
 from hybridpriv.privatizers import privatizer as privatizer_lib
 from hybridpriv.train import state as state_lib
@@ -260,3 +260,8 @@ def integer(setup: Setup, fold: int, seed: int, name: str) -> int:
   """Derive a seed for NumPy, as `key` derives one for JAX."""
   data = jax.random.key_data(key(setup, fold, seed, name))
   return int(np.asarray(data).ravel()[-1])
+
+
+def together(setup: Setup) -> int:
+  """Say how many trainings run as one program."""
+  return mesh.replicas(setup.config["train"]["replicas"])

@@ -45,6 +45,7 @@ from hybridpriv.study.setup import (
   integer,
   key,
   spec,
+  together,
   trials,
 )
 from hybridpriv.train import checkpoints, features, loop, metrics, thumbnails
@@ -58,7 +59,7 @@ def run(setup: Setup, writer: metrics.Writer, profile: Any = None) -> None:
   if out.exists():
     return
   step = step_lib.make_step(spec(setup, "base"))
-  base = loop.compile_step(step, vmapped=mesh_lib.vmaps_replicas())
+  base = loop.compile_step(step, vmapped=together(setup) > 1)
   tunings = _tunings(setup)
   chosen = [
     _fold(setup, fold, base, tunings, writer, profile)
@@ -103,7 +104,7 @@ def _tunings(setup: Setup) -> list[_Tuning]:
     if law_of not in programs:
       step = step_lib.make_step(own)
       programs[law_of] = (
-        loop.compile_step(step, vmapped=mesh_lib.vmaps_replicas()),
+        loop.compile_step(step, vmapped=together(setup) > 1),
         jax.jit(step_lib.make_answers(own)),
       )
     found.append(_Tuning(members, own, *programs[law_of]))
@@ -140,6 +141,7 @@ def _fold(
     ],
     schedule(config, "base", profile),
     writer,
+    together=together(setup),
     profile_folder=setup.folder / "profile",
   )
   utilities: dict[str, list[float]] = {t.name: [] for t in trials(config)}
@@ -174,8 +176,9 @@ def _fold(
         )
         for trial in tuning.trials
       ]
+      own = schedule(config, "finetune", None)
       states = loop.fit(
-        tuning.step, replicas, schedule(config, "finetune", None), writer
+        tuning.step, replicas, own, writer, together=together(setup)
       )
       for replica, trial, final in zip(
         replicas, tuning.trials, states, strict=True

@@ -58,8 +58,12 @@ def plain(value: Any) -> Any:
 
 
 def study_of(config: Mapping[str, Any]) -> dict[str, Any]:
-  """Leave out what does not make another study: where features are stored."""
-  return {k: v for k, v in plain(config).items() if k != "features"}
+  """Leave out what makes no other study: a folder, how many train at once."""
+  found = {k: v for k, v in plain(config).items() if k != "features"}
+  if "train" in found:
+    own = {k: v for k, v in found["train"].items() if k != "replicas"}
+    found["train"] = own
+  return found
 
 
 def check(folder: pathlib.Path, config: Mapping[str, Any]) -> None:

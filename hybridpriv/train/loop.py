@@ -64,7 +64,7 @@ def fit(
   schedule: Schedule,
   writer: metrics_lib.Writer,
   *,
-  vmapped: bool | None = None,
+  together: int = 1,
   profile_folder: pathlib.Path | None = None,
 ) -> list[TrainState]:
   """Train replicas to the end, resuming each where it stopped.
@@ -74,7 +74,8 @@ def fit(
     replicas: trainings of the same shapes.
     schedule: length and intervals.
     writer: where metrics go.
-    vmapped: `step` takes all replicas stacked; the default asks the mesh.
+    together: the most that train as one program; with more than one, `step`
+      takes them stacked.
     profile_folder: where `schedule.profile` writes its trace.
 
   Returns:
@@ -84,20 +85,21 @@ def fit(
     Diverged: as soon as a logged interval holds a loss that is not finite.
     preemption.Preempted: told to stop by a signal, after saving.
   """
-  if vmapped is None:
-    vmapped = mesh_lib.vmaps_replicas()
-  groups: dict[int, list[int]] = {}
+  by_start: dict[int, list[int]] = {}
   for i, replica in enumerate(replicas):
     # A kill between two saves leaves replicas at different steps: those that
     # stopped together go on together.
-    start = _start(replica)
-    groups.setdefault(start if vmapped else i, []).append(i)
+    by_start.setdefault(_start(replica), []).append(i)
   states: dict[int, TrainState] = {}
-  for members in groups.values():
-    group = [replicas[i] for i in members]
-    with preemption.kept_back():
-      final = _fit_group(step, group, schedule, writer, vmapped, profile_folder)
-    states.update(zip(members, final, strict=True))
+  for own in by_start.values():
+    for first in range(0, len(own), together):
+      members = own[first : first + together]
+      group = [replicas[i] for i in members]
+      with preemption.kept_back():
+        final = _fit_group(
+          step, group, schedule, writer, together > 1, profile_folder
+        )
+      states.update(zip(members, final, strict=True))
   return [states[i] for i in range(len(replicas))]
 
 

@@ -183,3 +183,61 @@ def test_without_the_scores_nothing_is_compared(compared, tmp_path):
 def test_the_comparison_has_the_part(compared, tmp_path):
   compare.write([s.workdir for s in compared], tmp_path / "report")
   assert f"## {TITLE}\n" in (tmp_path / "report" / "report.md").read_text()
+
+
+def _edited(workdir, folder, edit):
+  """Copies a workdir whose attacks have a validation, and edits its results."""
+  shutil.copytree(workdir, folder)
+  path = folder / "audit" / "results.json"
+  value = json.loads(path.read_text())
+  for row in value["rows"]:
+    for m in row["leakage"]:
+      m["validation"] = m["value"]
+  with np.load(folder / "audit" / "values.npz") as saved:
+    arrays = dict(saved)
+  edit(value["rows"], arrays)
+  path.write_text(json.dumps(value))
+  np.savez(folder / "audit" / "values.npz", **arrays)
+  return folder
+
+
+def test_only_attacks_that_both_studies_tried_count(compared, tmp_path):
+  def finds_everything(rows, arrays):
+    for number, row in enumerate(rows):
+      at, new = row["worst"]["person"], len(row["leakage"])
+      more = {"attack": "attribute.new", "validation": 1.0}
+      row["leakage"].append({**row["leakage"][at], **more})
+      row["worst"]["person"] = new
+      old, own = (f"rows/{number}/leakage/{i}/" for i in (at, new))
+      for name in [n for n in arrays if n.startswith(old)]:
+        arrays[name.replace(old, own)] = arrays[name]
+      arrays[own + "sum"] = arrays[own + "sum"] * 0 + arrays[own + "count"]
+
+  first, second = (s.workdir for s in compared)
+  first = _edited(first, tmp_path / "first", lambda *_: None)
+  before = _edited(second, tmp_path / "before", lambda *_: None)
+  after = _edited(second, tmp_path / "after", finds_everything)
+  alone, both = (
+    _lines(levels.section(studies.read([first, other])))
+    for other in (before, after)
+  )
+  assert [x[2:] for x in both] == [x[2:] for x in alone]
+
+
+def test_studies_without_an_attack_in_common_are_not_compared(
+  compared, tmp_path
+):
+  def of_others(rows, arrays):
+    for row in rows:
+      for m in row["leakage"]:
+        m["attack"] = f"their.{m['attack']}"
+
+  first, second = (s.workdir for s in compared)
+  paths = [
+    _edited(first, tmp_path / "first", lambda *_: None),
+    _edited(second, tmp_path / "theirs", of_others),
+    _edited(second, tmp_path / "second", lambda *_: None),
+  ]
+  lines = _lines(levels.section(studies.read(paths)))
+  assert [x[6].text for x in lines[:2]] == ["no attack in common"] * 2
+  assert lines[2][6].text != "no attack in common"

@@ -69,9 +69,9 @@ def replica(made, folder, run="a", seed=0, killed_at=None):
   )
 
 
-def fit(step, replicas, folder, schedule=SCHEDULE, vmapped=False):
+def fit(step, replicas, folder, schedule=SCHEDULE, together=1):
   writer = metrics.Writer(folder / "metrics.jsonl")
-  return loop.fit(step, replicas, schedule, writer, vmapped=vmapped)
+  return loop.fit(step, replicas, schedule, writer, together=together)
 
 
 def lines(folder, run="a"):
@@ -256,7 +256,7 @@ def test_no_number_stops_with_run_and_step_and_keeps_the_last_whole_checkpoint(
 def together(made, vmapped, tmp_path_factory):
   folder = tmp_path_factory.mktemp("together")
   group = [replica(made, folder, run, i) for i, run in enumerate("ab")]
-  return fit(vmapped, group, folder, vmapped=True), folder
+  return fit(vmapped, group, folder, together=2), folder
 
 
 def test_vmapped_replicas_are_separate_trainings(made, step, together):
@@ -278,6 +278,24 @@ def test_vmapped_replicas_have_checkpoints_of_their_own(made, together):
     assert_equal(checkpoints.restore(folder / run, made.state), state)
 
 
+def test_no_more_train_at_once_than_are_asked_for(
+  made, vmapped, together, tmp_path
+):
+  sizes = []
+
+  def step(state, batch, key):
+    sizes.append(len(state.step))
+    return vmapped(state, batch, key)
+
+  group = [replica(made, tmp_path, run, i) for i, run in enumerate("abc")]
+  states = fit(step, group, tmp_path, together=2)
+  steps = SCHEDULE.num_steps
+  assert sizes == [2] * steps + [1] * steps
+  for state, expected in zip(states, together[0], strict=False):
+    assert_equal(state, expected)
+  assert checkpoints.latest_step(tmp_path / "c") == steps
+
+
 def test_vmapped_replicas_go_on_where_they_stopped(
   made, vmapped, together, tmp_path
 ):
@@ -287,16 +305,16 @@ def test_vmapped_replicas_go_on_where_they_stopped(
     ]
 
   with pytest.raises(Killed):
-    fit(vmapped, group(3), tmp_path, vmapped=True)
+    fit(vmapped, group(3), tmp_path, together=2)
   # A second kill, between the saving of one and of the other.
   shutil.copytree(tmp_path / "b", tmp_path / "old")
   with pytest.raises(Killed):
-    fit(vmapped, group(5), tmp_path, vmapped=True)
+    fit(vmapped, group(5), tmp_path, together=2)
   shutil.rmtree(tmp_path / "b")
   (tmp_path / "old").rename(tmp_path / "b")
   steps = [checkpoints.latest_step(tmp_path / run) for run in "ab"]
   assert steps == [4, 2]
-  states = fit(vmapped, group(), tmp_path, vmapped=True)
+  states = fit(vmapped, group(), tmp_path, together=2)
   for state, expected in zip(states, together[0], strict=True):
     assert_close(state, expected)
   for run in "ab":

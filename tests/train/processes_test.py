@@ -110,7 +110,7 @@ def train(make, tmp_path):
     )
     schedule = loop.Schedule(num_steps=2, evaluate_every=1)
     writer = metrics.Writer(tmp_path / "metrics.jsonl")
-    return loop.fit(_step, [one], schedule, writer, vmapped=False)
+    return loop.fit(_step, [one], schedule, writer)
 
   run.state = made.state
   return run
