@@ -75,10 +75,13 @@ def _job(
 
     def sender(rows: jax.Array) -> attack_lib.Victim:
       # Nothing but these rows: what is not here cannot be looked at.
-      own = codes[which, rows][None]
+      own, drawn_in = codes[which, rows], bulk
+      if not noise.is_random:
+        # Once, and not at every step: long codes are slow to draw in.
+        own, drawn_in = outliers.draw_in(own, bulk), None
       place, first = jnp.arange(rows.shape[0]), jnp.zeros([], jnp.int32)
       return attack_lib.Victim(
-        own, law, first, place, noise, num_queries, bulk=bulk
+        own[None], law, first, place, noise, num_queries, bulk=drawn_in
       )
 
     victim = sender(own.rows)
