@@ -22,9 +22,11 @@ from hybridpriv.audit import problems as problems_lib
 from hybridpriv.privatizers import privatizer as privatizer_lib
 
 # Bytes that one block of jobs may take: what fits an accelerator's memory, or
-# a CPU's cache (there, blocks of 128 were seen twice as slow as blocks of 8).
+# a CPU's cache (there blocks of 128 were seen twice as slow as blocks of 8, and
+# of codes of 4,096 values blocks of 8 half as slow again as blocks of 2).
 _MEMORY = 2**32
 _CACHE = 2**24
+_LONG = 2**10  # values of a code; attackers of more fill a cache by themselves
 _TOGETHER = 8  # pairs whose codes are looked at in one call, at most
 _LOOKED = 2**15  # values of a code, over these
 
@@ -282,7 +284,7 @@ def _block_size(
   suits = 8 if jobs <= 16 else 32 if jobs <= 128 else 128
   if jobs > 512 and not on_cpu:
     suits = 512
-  return min(max(able, 8), suits)
+  return min(max(able, 2 if on_cpu and width > _LONG else 8), suits)
 
 
 def _bulks(

@@ -228,6 +228,12 @@ def test_blocks_are_small_where_codes_are_wide(monkeypatch):
     assert [size(2, n) for n in (1, 16, 17, 128, 129, 5000)] == (
       [8, 8, 32, 32, 128, most]
     )
+    with monkeypatch.context() as tight:
+      for name in ("_MEMORY", "_CACHE"):
+        tight.setattr(engine, name, 2**10)
+      # On a CPU attackers of longer ones push each other out of the cache.
+      assert size(1024, 5000) == 8
+      assert size(1025, 5000) == {"cpu": 2, "gpu": 8}[backend]
   for name in ("_MEMORY", "_CACHE"):  # of an accelerator, of a CPU
     monkeypatch.setattr(engine, name, 2**22)
   assert size(2, 5000) > size(500, 5000) == 8
