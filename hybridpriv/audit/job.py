@@ -76,7 +76,7 @@ def _job(
     def sender(rows: jax.Array) -> attack_lib.Victim:
       # Nothing but these rows: what is not here cannot be looked at.
       own, drawn_in = codes[which, rows], bulk
-      if not noise.is_random:
+      if not noise.stages:  # what is stored is what is sent
         # Once, and not at every step: long codes are slow to draw in.
         own, drawn_in = outliers.draw_in(own, bulk), None
       place, first = jnp.arange(rows.shape[0]), jnp.zeros([], jnp.int32)

@@ -102,7 +102,7 @@ def _pair(
     return "scores not kept"
   worst = _worst([row for own in rows for row in own], target)
   if not worst:
-    return "no attack in common"
+    return "other attacks: not compared"
   curves = []
   for n, own in zip(numbers, rows, strict=True):
     every = compared[n].results.rows
@@ -161,19 +161,28 @@ def _rows(study: Study, name: str, target: str) -> list[Row]:
   return [row for row in found if target in row.worst]
 
 
-def _worst(rows: Sequence[Row], target: str) -> list[int | None]:
+def _worst(rows: Sequence[Row], target: str) -> list[int]:
   """Place the worst attack of each row among those that all rows faced.
 
   Where others do not say how an attack did on validation, it is what they call
-  the worst.
+  the worst, if all rows faced that; [] where there is none.
   """
   own = [[vars(m) for m in row.leakage] for row in rows]
-  if any(m["validation"] is None for o in own for m in o if _is(m, target)):
-    return [None] * len(rows)
-  return [*assemble.worst_of_shared(own, target)[0]]
+  places, shared = assemble.worst_of_shared(
+    [[{**m, "validation": m["validation"] or 0.0} for m in o] for o in own],
+    target,
+  )
+  tried = [m for o in own for m in o if _may_be_worst(m, target)]
+  if all(m["validation"] is not None for m in tried):
+    return places
+  named = [row.worst[target] for row in rows]
+  known = all(o[i]["attack"] in shared for o, i in zip(own, named, strict=True))
+  return named if known else []
 
 
-def _is(measured: Mapping[str, Any], target: str) -> bool:
+def _may_be_worst(measured: Mapping[str, Any], target: str) -> bool:
   return (
-    measured["target"] == target and measured["metric"] in assemble.HEADLINES
+    measured["target"] == target
+    and measured["metric"] in assemble.HEADLINES
+    and measured["num_queries"] == 1
   )

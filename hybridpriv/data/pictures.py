@@ -87,6 +87,11 @@ def decode(picture: Picture, *, size: int, crop: float = 0) -> np.ndarray:
   """
   try:
     return images.decode(picture.read(), size=size, crop=crop)
+  except OSError as error:
+    raise ValueError(
+      f"{picture.name} cannot be read ({error.strerror or error}): see to it,"
+      " and give the same command again"
+    ) from error
   except Exception as error:
     raise ValueError(
       f"{picture.name}: {error}; mend the file or take its row out"

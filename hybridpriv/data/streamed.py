@@ -67,6 +67,11 @@ class Pictures:
     Raises:
       ValueError: a picture cannot be read, with its name and the remedy.
     """
+    if isinstance(index, tuple) or index is Ellipsis or index is None:
+      raise TypeError(
+        f"pictures are indexed along their first axis, not by {index!r}: decode"
+        " those that are needed, and index what comes back"
+      )
     chosen = np.arange(len(self))[index]
     decode = functools.partial(
       pictures_lib.decode, size=self._size, crop=self._crop
@@ -88,6 +93,10 @@ class Pictures:
     self, dtype: Any = None, copy: bool | None = None
   ) -> np.ndarray:
     """Decode all of them, into memory."""
+    if copy is False:
+      raise ValueError(
+        "pictures are decoded when read: a copy cannot be avoided"
+      )
     return self[:].astype(dtype or np.uint8, copy=False)
 
   def digest(self) -> bytes:

@@ -1,6 +1,7 @@
 """What the stages of a study share: configuration, data, folds, specs, keys."""
 
 import dataclasses
+import functools
 import itertools
 import pathlib
 from collections.abc import Mapping
@@ -182,7 +183,15 @@ def constants(setup: Setup, fold: int) -> dict[str, np.ndarray]:
 
 def _measured(setup: Setup, fold: int, name: str, per: str) -> np.ndarray:
   """Measure mean or spread of every channel, or the mean image."""
-  inputs, index = setup.data.inputs, setup.folds[fold].train
+  index = np.asarray(setup.folds[fold].train, np.int64)
+  return _statistic(setup.data, index.tobytes(), name, per)
+
+
+@functools.lru_cache(maxsize=8)  # all parts of a study ask for it
+def _statistic(
+  data: dataset.DataSet, chosen: bytes, name: str, per: str
+) -> np.ndarray:
+  inputs, index = data.inputs, np.frombuffer(chosen, np.int64)
   axes = tuple(range(inputs.ndim - 1)) if per == "channel" else (0,)
   # In parts: a data set of large images would not fit in memory.
   parts = np.array_split(index, -(-len(index) // 1024))

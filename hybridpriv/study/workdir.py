@@ -19,6 +19,8 @@ import hybridpriv
 from hybridpriv import mesh
 
 _LISTED = 8  # differences of two configurations that are named
+# How many train at once, and what reads pictures: neither changes a result.
+_SAME = (("train", "replicas"), ("data", "engine"))
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -58,11 +60,12 @@ def plain(value: Any) -> Any:
 
 
 def study_of(config: Mapping[str, Any]) -> dict[str, Any]:
-  """Leave out what makes no other study: a folder, how many train at once."""
+  """Leave out what makes no other study, such as where features are kept."""
   found = {k: v for k, v in plain(config).items() if k != "features"}
-  if "train" in found:
-    own = {k: v for k, v in found["train"].items() if k != "replicas"}
-    found["train"] = own
+  for section, key in _SAME:
+    if section in found:
+      own = {k: v for k, v in found[section].items() if k != key}
+      found[section] = own
   return found
 
 

@@ -145,7 +145,9 @@ def _fit_group(
     writer.rewind(replica.run, start)
 
   def next_batch(number: int) -> Any:
-    batches = [r.batch(number) for r in group]
+    # Trials of a seed share their batches: each is read once.
+    made = {batch: batch(number) for batch in {r.batch for r in group}}
+    batches = [made[r.batch] for r in group]
     if vmapped:
       return mesh_lib.shard(
         jax.tree.map(lambda *x: np.stack(x), *batches), mesh, axis=1
@@ -174,9 +176,15 @@ def _fit_group(
       jax.profiler.start_trace(str(profile_folder))
       profiling = True
     state, metrics = step(state, batch, key)
+    broken = None
     if number < end:
-      # Prepared while the device works: calls return before they are done.
-      batch = next_batch(number)
+      try:
+        # Prepared while the device works: calls return before they are done.
+        batch = next_batch(number)
+      except Exception as error:
+        if mesh_lib.num_processes() > 1:  # all save together, or none
+          raise
+        broken = error  # what is done is saved first
     last = number == end
     stop = vote(preemption.told()) and not last
     if profiling and (number == final or last or stop):
@@ -186,16 +194,19 @@ def _fit_group(
     checkpoint = last or number % schedule.checkpoint_every == 0
     log = number % schedule.log_every == 0
     evaluate = last or number % schedule.evaluate_every == 0
-    if checkpoint or log or evaluate or stop:
+    if checkpoint or log or evaluate or stop or broken:
       _stop_on_nan(group, state)
     if checkpoint or log or evaluate:
       seen = mesh_lib.local(state) if evaluate else None
       _log(group, writer, number, metrics, seen)
       bar.set_postfix(loss=float(np.mean(jax.device_get(metrics["loss"]))))
-    if checkpoint or stop:
+    if checkpoint or stop or broken:
       for replica, own in zip(group, _unstack(state, group), strict=True):
         checkpoints.save(replica.folder, number, own)
     bar.update()
+    if broken:
+      bar.close()
+      raise broken
     if stop:
       bar.close()
       preemption.stop(f"{name} at step {number}")

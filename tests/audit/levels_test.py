@@ -239,5 +239,5 @@ def test_studies_without_an_attack_in_common_are_not_compared(
     _edited(second, tmp_path / "second", lambda *_: None),
   ]
   lines = _lines(levels.section(studies.read(paths)))
-  assert [x[6].text for x in lines[:2]] == ["no attack in common"] * 2
-  assert lines[2][6].text != "no attack in common"
+  assert [x[6].text for x in lines[:2]] == ["other attacks: not compared"] * 2
+  assert lines[2][6].text != "other attacks: not compared"

@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+import types
 import zipfile
 
 import numpy as np
@@ -11,9 +12,9 @@ from PIL import Image
 
 pytest.importorskip("grain", reason="Grain is not installed")
 
-from hybridpriv.data import pictures, streamed
+from hybridpriv.data import partition, pictures, streamed
 from hybridpriv.data.sources import table
-from hybridpriv.study import stored
+from hybridpriv.study import setup, stored
 
 
 def encoded(grey):
@@ -157,10 +158,44 @@ def test_an_engine_that_is_not_known_is_refused(faces_folder):
     _load(faces_folder, engine="grian")
 
 
-def test_without_grain_the_remedy_is_named(monkeypatch):
-  monkeypatch.setitem(sys.modules, "grain", None)
-  with pytest.raises(ValueError, match=r"pip install 'hybridpriv\[grain\]'"):
-    streamed.Pictures(Greys(1).pictures, size=3)
+@pytest.mark.parametrize("index", [(0, 1), (..., 0), ..., None])
+def test_other_axes_are_refused(index):
+  with pytest.raises(TypeError, match="indexed along their first axis"):
+    streamed.Pictures(Greys(3).pictures, size=3)[index]
+
+
+def test_a_file_that_cannot_be_read_now_is_not_to_be_taken_out():
+  def gone():
+    raise OSError(5, "Input/output error")
+
+  one = pictures.Picture("a.jpg", "", gone)
+  message = r"a.jpg cannot be read \(Input/output error\): see to it, and give"
+  with pytest.raises(ValueError, match=message):
+    streamed.Pictures([one], size=3)[[0]]
+
+
+def test_mean_and_spread_are_measured_once(faces_folder, monkeypatch):
+  data = _load(faces_folder, engine="grain")
+  fold = partition.Fold(*[np.arange(9)] * 4)
+  given = types.SimpleNamespace(data=data, folds=[fold])
+  read, decode = [], pictures.decode
+
+  def counted(*given, **options):
+    read.append(1)
+    return decode(*given, **options)
+
+  monkeypatch.setattr(pictures, "decode", counted)
+  mean, std = (setup._measured(given, 0, n, "channel") for n in ("mean", "std"))
+  once = len(read)
+  assert once
+  same = types.SimpleNamespace(data=data, folds=[fold])
+  assert setup._measured(same, 0, "mean", "channel") is mean
+  assert setup._measured(same, 0, "std", "channel") is std
+  assert len(read) == once
+  other = types.SimpleNamespace(
+    data=data, folds=[partition.Fold(*[np.arange(9, 18)] * 4)]
+  )
+  assert np.any(setup._measured(other, 0, "mean", "channel") != mean)
 
 
 def test_it_reads_in_a_program_without_flags(repository, faces_folder):

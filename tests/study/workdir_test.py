@@ -37,11 +37,13 @@ def test_another_folder_of_features_is_no_other_study(tmp_path):
   assert workdir.study_of({"a": (1,), "features": "here"}) == {"a": [1]}
 
 
-def test_more_trainings_at_once_are_no_other_study(tmp_path):
-  workdir.record(tmp_path, {"train": {"seeds": 3}})  # of an older version
-  workdir.check(tmp_path, {"train": {"seeds": 3, "replicas": 8}})
+def test_what_changes_no_result_is_no_other_study(tmp_path):
+  old = {"train": {"seeds": 3}, "data": {"size": 9}}  # of an older version
+  workdir.record(tmp_path, old)
+  new = {"seeds": 3, "replicas": 8}, {"size": 9, "engine": "grain"}
+  workdir.check(tmp_path, dict(zip(("train", "data"), new, strict=True)))
   with pytest.raises(workdir.Conflict, match="train.seeds: 3 there, 4 now"):
-    workdir.check(tmp_path, {"train": {"seeds": 4, "replicas": 8}})
+    workdir.check(tmp_path, {**old, "train": {"seeds": 4, "replicas": 8}})
 
 
 def test_another_configuration_names_the_keys_that_differ(tmp_path):

@@ -18,7 +18,7 @@ SCHEDULE = loop.Schedule(
 )
 
 
-class Killed(Exception):
+class Killed(BaseException):
   """Stands for a kill in the middle of a step."""
 
 
@@ -276,6 +276,41 @@ def test_vmapped_replicas_have_checkpoints_of_their_own(made, together):
   states, folder = together
   for run, state in zip("ab", states, strict=True):
     assert_equal(checkpoints.restore(folder / run, made.state), state)
+
+
+def test_trials_with_the_same_batches_read_each_once(
+  made, vmapped, together, tmp_path
+):
+  read = []
+
+  def batch(number):
+    read.append(number)
+    return made.batch(number)
+
+  group = [
+    replica(made, tmp_path, run, i)._replace(batch=batch)
+    for i, run in enumerate("ab")
+  ]
+  states = fit(vmapped, group, tmp_path, together=2)
+  assert read == list(range(SCHEDULE.num_steps))
+  assert_equal(states[0], together[0][0])
+
+
+def test_a_batch_that_cannot_be_read_loses_no_step(
+  made, step, straight, tmp_path
+):
+  def batch(number):
+    if number == 3:
+      raise ValueError("a.jpg is gone")
+    return made.batch(number)
+
+  one = replica(made, tmp_path)._replace(batch=batch)
+  rarely = SCHEDULE._replace(checkpoint_every=7)
+  with pytest.raises(ValueError, match="a.jpg is gone"):
+    fit(step, [one], tmp_path, rarely)
+  assert checkpoints.latest_step(one.folder) == 3
+  (state,) = fit(step, [replica(made, tmp_path)], tmp_path, rarely)
+  assert_equal(state, straight[0])
 
 
 def test_no_more_train_at_once_than_are_asked_for(

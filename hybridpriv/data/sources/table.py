@@ -120,6 +120,8 @@ def load(
     return columns.subset(person, number, max_samples=max_samples, seed=seed)
 
   if not isinstance(signals, str) or signals or "path" not in table.columns:
+    if engine:
+      raise ValueError(f"engine={engine!r} reads pictures; signals have none")
     source = signals if len(signals) else "signals.npz"
     array = _read_signals(folder, source) if isinstance(source, str) else source
     window, step = windows.lengths(window_s, rate_hz, overlap)

@@ -1,4 +1,5 @@
 import io
+import sys
 import zipfile
 
 import numpy as np
@@ -209,6 +210,20 @@ def test_missing_files_are_named(tmp_path):
   (tmp_path / "images.zip").write_text("no zip")
   with pytest.raises(ValueError, match="images.zip cannot be opened"):
     load(tmp_path)
+
+
+def test_without_grain_the_remedy_is_named(tmp_path, monkeypatch):
+  write(tmp_path)
+  monkeypatch.setitem(sys.modules, "grain", None)
+  with pytest.raises(ValueError, match=r"pip install 'hybridpriv\[grain\]'"):
+    table.load(path=str(tmp_path), engine="grain", **ROLES)
+
+
+def test_signals_have_no_engine(tmp_path):
+  (tmp_path / "labels.csv").write_text("person,mood\nann,sad\nbob,glad\n")
+  np.savez(tmp_path / "signals.npz", signals=np.zeros((2, 100, 3), "f4"))
+  with pytest.raises(ValueError, match="engine='grain' reads pictures"):
+    table.load(path=str(tmp_path), engine="grain", rate_hz=10, **ROLES)
 
 
 def test_an_editors_mark_and_quoted_commas_are_read(tmp_path):
