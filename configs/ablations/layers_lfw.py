@@ -7,17 +7,17 @@ counterparts of conv5_1, conv5_2 and conv5_3?
 Command: python launch/sweep.py --config=configs/ablations/layers_lfw.py:small
   --config.data.path=<folder> --workdir=runs/layers
 
-Measured, `small`: 35, 44 and 27 minutes for the cuts on two CPU cores that
-other work shared during the first two; three train seeds, five attackers.
+Measured, `small`: 41, 38 and 32 minutes for the cuts on two CPU cores that
+other work shared; three train seeds, five attackers.
 Identity (62 people, chance 1.6), the worst attack, balanced, in percent, behind
 blocks 11, 12 and 13:
 
-  simple                 94.9  82.9  75.1
-  reduced simple         32.8  22.9  18.4
-  noisy reduced simple    9.9   7.8   7.6   (gender 95.4, 94.3, 94.4)
-  siamese                94.6  57.0  53.1
-  reduced siamese        30.5  18.6  11.1
-  noisy reduced siamese   7.2   3.1   3.2   (gender 97.0, 95.8, 94.5)
+  simple                 95.1  83.1  74.2
+  reduced simple         30.0  23.3  18.5
+  noisy reduced simple   10.1   8.6  10.7   (gender 95.0, 95.8, 96.7)
+  siamese                94.8  58.5  63.0
+  reduced siamese        31.4  15.5  11.4
+  noisy reduced siamese   6.7   3.8   2.8   (gender 97.0, 96.0, 94.7)
 
 docs/results/layers.md has the rest.
 """
