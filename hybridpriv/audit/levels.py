@@ -6,14 +6,8 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from hybridpriv.audit import (
-  assemble,
-  embeddings,
-  page,
-  statistics,
-  studies,
-  words,
-)
+from hybridpriv.audit import embeddings, page, statistics, studies, words
+from hybridpriv.audit import worst as worst_lib
 from hybridpriv.audit.results import Row
 from hybridpriv.audit.studies import Study
 
@@ -168,21 +162,13 @@ def _worst(rows: Sequence[Row], target: str) -> list[int]:
   the worst, if all rows faced that; [] where there is none.
   """
   own = [[vars(m) for m in row.leakage] for row in rows]
-  places, shared = assemble.worst_of_shared(
+  places, shared = worst_lib.of_shared(
     [[{**m, "validation": m["validation"] or 0.0} for m in o] for o in own],
     target,
   )
-  tried = [m for o in own for m in o if _may_be_worst(m, target)]
+  tried = [o[i] for o in own for i in worst_lib.candidates(o, target)]
   if all(m["validation"] is not None for m in tried):
     return places
   named = [row.worst[target] for row in rows]
   known = all(o[i]["attack"] in shared for o, i in zip(own, named, strict=True))
   return named if known else []
-
-
-def _may_be_worst(measured: Mapping[str, Any], target: str) -> bool:
-  return (
-    measured["target"] == target
-    and measured["metric"] in assemble.HEADLINES
-    and measured["num_queries"] == 1
-  )

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hybridpriv.audit import assemble, embeddings, statistics
+from hybridpriv.audit import embeddings, statistics
+from hybridpriv.audit import worst as worst_lib
 
 
 def compare(
@@ -135,12 +136,12 @@ def curves(
 def shared_worst(
   rows: Sequence[Mapping[str, Any]], target: str
 ) -> tuple[dict[str, int], list[str]]:
-  """Choose the worst attack of rows as `assemble.worst_of_shared` does.
+  """Choose the worst attack of rows as `worst.of_shared` does.
 
   Returns:
     (place of the attack, by name of the row; names of the shared attacks).
   """
-  places, attacks = assemble.worst_of_shared(
+  places, attacks = worst_lib.of_shared(
     [row["leakage"] for row in rows], target
   )
   names = [row["name"] for row in rows]

@@ -7,6 +7,7 @@ import numpy as np
 
 from hybridpriv import build
 from hybridpriv.audit import assemble, engine, problems, statistics
+from hybridpriv.audit import worst as worst_lib
 from hybridpriv.study import (
   comparisons,
   groups,
@@ -199,7 +200,7 @@ def draw_up(
         saved |= _arrays(setup, f"rows/{r}/{kind}/{i}", table)
         tables[row.name, kind, i] = table
     leaks = [m for m, _ in leakage]
-    worst = assemble.worst(leaks, [q.target for q in asking])
+    worst = worst_lib.by_target(leaks, [q.target for q in asking])
     listed.append(
       {
         "name": row.name,
@@ -327,7 +328,9 @@ def controls(
       if expect == "chance":
         low, _ = statistics.interval(table, level=level, resamples=5000)
         passed &= low <= chance
-    worst = assemble.worst(leakage, [q.target for q in questions(setup, asked)])
+    worst = worst_lib.by_target(
+      leakage, [q.target for q in questions(setup, asked)]
+    )
     if expect == "high":
       passed = bool(own) and all(m["value"] >= 0.9 for m in leakage)
     listed.append(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hybridpriv.audit import assemble, engine, statistics
+from hybridpriv.audit import assemble, engine, statistics, worst
 from hybridpriv.audit.problems import TEST, TRAIN, VALIDATION, Problem
 
 # Fold 0 audits three people, fold 1 two; some are attacked more often.
@@ -171,7 +171,7 @@ def test_the_headline_is_chosen_on_validation_and_not_on_test():
     measured("person", 0.8, 0.9, metric="accuracy"),
     measured("person", 0.9, 0.9, num=100),
   ]
-  assert assemble.worst(leakage, ("person", "side", "beard")) == {
+  assert worst.by_target(leakage, ("person", "side", "beard")) == {
     "person": 1,
     "side": 2,
   }
