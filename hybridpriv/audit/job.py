@@ -4,7 +4,6 @@
 """
 
 import dataclasses
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +16,6 @@ from hybridpriv.audit import problems as problems_lib
 from hybridpriv.privatizers import privatizer as privatizer_lib
 
 _PROGRAMS: dict[Any, Any] = {}
-_LEVEL = "xla_backend_optimization_level"
 
 
 def program(
@@ -30,12 +28,10 @@ def program(
   """Compile the jobs of one attack once for all victims of one noise.
 
   On a CPU the compiler is told to hurry: these programs run about as fast
-  for it and compile in half to three quarters of the time. What the user told
-  it stands.
+  for it and compile in half to three quarters of the time.
   """
-  told = _LEVEL in os.environ.get("XLA_FLAGS", "")
-  hurry = jax.default_backend() == "cpu" and not told
-  options = {_LEVEL: 1} if hurry else None
+  hurry = jax.default_backend() == "cpu"
+  options = {"xla_backend_optimization_level": 1} if hurry else None
   law = privatizer_lib.program(noise)
   name = (attack.fit, attack.score, law, num_classes, draws, num_queries)
   if name not in _PROGRAMS:

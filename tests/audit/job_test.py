@@ -62,25 +62,3 @@ def test_what_is_sent_is_drawn_in_and_nothing_before(chain, law, inputs):
   assert np.any(expected[3] != sent[3])
   found = seen(jnp.asarray(codes), chain, law, bulk)
   np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-  "flags, options",
-  [
-    ("", {"xla_backend_optimization_level": 1}),
-    ("--xla_backend_optimization_level=3", None),
-  ],
-)
-def test_a_cpu_hurries_unless_it_was_told_otherwise(
-  monkeypatch, flags, options
-):
-  monkeypatch.setenv("XLA_FLAGS", flags)
-  monkeypatch.setattr(job, "_PROGRAMS", {})
-  given = []
-  with monkeypatch.context() as patch:
-    patch.setattr(job.jax, "jit", lambda f, **k: given.append(k) or f)
-    attack = attack_lib.Attack("test.none", lambda *_: {}, lambda *_: {}, ())
-    job.program(attack, EMPTY, 2, 1, 1)
-  assert given == [{"compiler_options": options}]
-  # The compiler takes them.
-  assert jax.jit(jnp.sin, **given[0])(0.0) == 0
