@@ -82,6 +82,7 @@ def fit(
     The final states, in order; of several processes, each has a copy.
 
   Raises:
+    Exception: what a batch raises, after the step is saved.
     Diverged: as soon as a logged interval holds a loss that is not finite.
     preemption.Preempted: told to stop by a signal, after saving.
   """
@@ -187,7 +188,7 @@ def _fit_group(
         broken = error  # what is done is saved first
     last = number == end
     stop = vote(preemption.told()) and not last
-    if profiling and (number == final or last or stop):
+    if profiling and (number == final or last or stop or broken):
       jax.block_until_ready(metrics)
       jax.profiler.stop_trace()
       profiling = False

@@ -297,17 +297,24 @@ def test_trials_with_the_same_batches_read_each_once(
 
 
 def test_a_batch_that_cannot_be_read_loses_no_step(
-  made, step, straight, tmp_path
+  made, step, straight, tmp_path, monkeypatch
 ):
+  events = []
+  for name in ("start_trace", "stop_trace"):
+    monkeypatch.setattr(
+      jax.profiler, name, lambda *_, name=name: events.append(name)
+    )
+
   def batch(number):
     if number == 3:
       raise ValueError("a.jpg is gone")
     return made.batch(number)
 
   one = replica(made, tmp_path)._replace(batch=batch)
-  rarely = SCHEDULE._replace(checkpoint_every=7)
+  rarely = SCHEDULE._replace(checkpoint_every=7, profile=(2, 6))
   with pytest.raises(ValueError, match="a.jpg is gone"):
     fit(step, [one], tmp_path, rarely)
+  assert events == ["start_trace", "stop_trace"]
   assert checkpoints.latest_step(one.folder) == 3
   (state,) = fit(step, [replica(made, tmp_path)], tmp_path, rarely)
   assert_equal(state, straight[0])
