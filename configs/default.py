@@ -184,6 +184,7 @@ def get_config() -> config_dict.ConfigDict:
   c.audit.attacks.centroid = {"function": "neighbour.centroid"}
   c.audit.attacks.bayes = {"function": "likelihood.bayes"}
   c.audit.attacks.fisher = {"function": "discriminant.linear"}
+  c.audit.attacks.shrunk = {"function": "discriminant.shrinkage"}
   # The paper's adversary, the rest of a recognition network behind the client,
   # on the undefended, projected and noisy operating rows; 0 steps for none.
   c.audit.transfer = config_dict.ConfigDict()
@@ -253,7 +254,7 @@ def make_tiny(c: config_dict.ConfigDict) -> None:
   c.audit.inversion.steps = min(c.audit.inversion.steps, 10)
   c.audit.inversion.size = 32
   # Compiling is most of the work here: one attack of each family.
-  for name in ("mlp", "centroid", "fisher"):
+  for name in ("mlp", "centroid", "fisher", "shrunk"):
     del c.audit.attacks[name]
   c.audit.attacks.linear = {"function": "attribute.linear", "max_steps": 50}
   c.audit.floor_attacks = {"nearest": {"function": "neighbour.nearest"}}

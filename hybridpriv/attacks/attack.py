@@ -164,6 +164,8 @@ class Attack(NamedTuple):
     links: whether it compares codes.
     needs_reference: whether it learns from features of an encoder that no
       defence has censored, see `Victim.reference`.
+    is_fixed: whether the victim's noise is all that is random in it; of codes
+      without noise all its attackers are one.
   """
 
   name: str
@@ -175,6 +177,7 @@ class Attack(NamedTuple):
   ) = None
   links: bool = False
   needs_reference: bool = False
+  is_fixed: bool = False
 
 
 def grid(**tried: float | Sequence[float]) -> tuple[dict[str, float], ...]:

@@ -110,6 +110,7 @@ def kde() -> attack_lib.Attack:
     score,
     ({"none": 0.0},),
     applies=lambda noise, shape: int(np.prod(shape)) <= _LONGEST,
+    is_fixed=True,
   )
 
 

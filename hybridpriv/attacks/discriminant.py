@@ -8,12 +8,19 @@ $$ -(z - \mu_c)^T S^{-1} (z - \mu_c) $$
 which is Bayes' rule for Gaussian classes of one covariance.  What is large in
 all classes alike, noise in a direction of its own for one, is divided away.
 
+Codes of more values than the attacker has samples have directions in which they
+do not vary at all: there $S + \rho I$ stands for $S$, and with rows $A$ of
+centred codes, $A^T A = S$, only a matrix of the size of the samples is solved:
+
+$$ (A^T A + \rho I)^{-1} = (I - A^T (A A^T + \rho I)^{-1} A) / \rho $$
+
 References:
-  Fisher 1936; Friedman 1989, Regularized Discriminant Analysis.
+  Fisher 1936; Friedman 1989, Regularized Discriminant Analysis; Yu and Yang
+  2001, A direct LDA algorithm for high-dimensional data (faces).
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +28,7 @@ import jax.numpy as jnp
 from hybridpriv.attacks import attack as attack_lib
 from hybridpriv.attacks import whitening
 
-_LONGEST = 256  # values of a code: it needs more samples than that
+LONGEST = 256  # values of a code that is whitened in full
 
 
 def linear(
@@ -45,25 +52,14 @@ def linear(
     auxiliary: attack_lib.Auxiliary,
     knobs: Any,
   ) -> Any:
-    index = jnp.tile(auxiliary.train_index, draws)
-    weights = jnp.tile(auxiliary.train_weights, draws) / draws
-    codes = attack_lib.flatten(victim.sample(key, index))
-    mean, std = attack_lib.moments(codes, weights)
-    codes = attack_lib.standardise(codes, mean, std)
-    label = auxiliary.label[index]
-    member = jax.nn.one_hot(label, auxiliary.num_classes) * weights[:, None]
-    share = jnp.sum(member, axis=0)
-    known = share > 0
-    sums = whitening.product(member.T, codes)
-    means = sums / jnp.where(known, share, 1.0)[:, None]
-    within = jnp.where(weights[:, None] > 0, codes - means[label], 0.0)
-    turn = whitening.matrix(within, weights, knobs["ridge"])
+    own = _own(key, victim, auxiliary, draws)
+    turn = whitening.matrix(own.within, own.weights, knobs["ridge"])
     return {
-      "mean": mean,
-      "std": std,
+      "mean": own.mean,
+      "std": own.std,
       "turn": turn,
-      "means": whitening.product(means, turn),
-      "known": known,
+      "means": whitening.product(own.means, turn),
+      "known": own.known,
     }
 
   def score(attacker: Any, codes: jax.Array) -> jax.Array:
@@ -79,5 +75,130 @@ def linear(
     fit,
     score,
     attack_lib.grid(ridge=ridge),
-    applies=lambda noise, shape: math.prod(shape) <= _LONGEST,
+    applies=lambda noise, shape: math.prod(shape) <= LONGEST,
+    is_fixed=True,
   )
+
+
+def shrinkage(
+  *,
+  ridge: float | tuple[float, ...] = (0.01, 0.1, 1.0),
+  units: float | tuple[float, ...] = (0.0, 0.5),
+  draws: int = 4,
+) -> attack_lib.Attack:
+  """Attack by Fisher's linear discriminant with a covariance that is shrunk.
+
+  Applies to codes of more than 256 values, of which whole features are: there
+  training by gradient stops long before the small directions that tell people
+  apart have their share.
+
+  Args:
+    ridge: as of `linear`; codes have many directions of next to no variance.
+    units: how much of its own unit a value keeps: 0 brings all to one spread,
+      1 leaves them as they are; or several to try.  Values of a ReLU that is
+      hardly ever on are little but noise, and small for it.
+    draws: how often the attacker has each of its own samples encoded; once if
+      codes have no noise.
+  """
+
+  def fit(
+    key: jax.Array,
+    victim: attack_lib.Victim,
+    auxiliary: attack_lib.Auxiliary,
+    knobs: Any,
+  ) -> Any:
+    each = draws if victim.noise.is_random else 1
+    own = _own(key, victim, auxiliary, each)
+    unit = (own.std / jnp.max(own.std)) ** knobs["units"]
+    rows = own.within * jnp.sqrt(own.weights)[:, None] * unit[None]
+    means = own.means * unit[None]
+    turn = _shrunk(rows, means, knobs["ridge"])
+    return {
+      "mean": own.mean,
+      "std": own.std,
+      "turn": turn * unit[:, None],
+      "offset": jnp.sum(means * turn.T, axis=1) / 2,
+      "known": own.known,
+    }
+
+  def score(attacker: Any, codes: jax.Array) -> jax.Array:
+    codes = attack_lib.standardise(codes, attacker["mean"], attacker["std"])
+    scores = whitening.product(codes, attacker["turn"])
+    scores = scores - attacker["offset"][None]
+    return jnp.where(attacker["known"][None], scores, -jnp.inf)
+
+  return attack_lib.Attack(
+    "discriminant.shrinkage",
+    fit,
+    score,
+    attack_lib.grid(ridge=ridge, units=units),
+    applies=lambda noise, shape: math.prod(shape) > LONGEST,
+    is_fixed=True,
+  )
+
+
+class _Own(NamedTuple):
+  """The attacker's own codes, each value of one spread.
+
+  Attributes:
+    mean: of their values [d].
+    std: see `attack.spread` [d].
+    weights: of the codes, sum 1 [m].
+    means: of the classes, 0 where there is no code [k, d].
+    within: codes around the mean of their class [m, d].
+    known: which classes have codes [k].
+  """
+
+  mean: jax.Array
+  std: jax.Array
+  weights: jax.Array
+  means: jax.Array
+  within: jax.Array
+  known: jax.Array
+
+
+def _own(
+  key: jax.Array,
+  victim: attack_lib.Victim,
+  auxiliary: attack_lib.Auxiliary,
+  draws: int,
+) -> _Own:
+  index = jnp.tile(auxiliary.train_index, draws)
+  weights = jnp.tile(auxiliary.train_weights, draws) / draws
+  codes = attack_lib.flatten(victim.sample(key, index))
+  mean, std = attack_lib.moments(codes, weights)
+  codes = attack_lib.standardise(codes, mean, std)
+  label = auxiliary.label[index]
+  member = jax.nn.one_hot(label, auxiliary.num_classes) * weights[:, None]
+  share = jnp.sum(member, axis=0)
+  known = share > 0
+  sums = whitening.product(member.T, codes)
+  means = sums / jnp.where(known, share, 1.0)[:, None]
+  within = jnp.where(weights[:, None] > 0, codes - means[label], 0.0)
+  return _Own(mean, std, weights, means, within, known)
+
+
+def _shrunk(rows: jax.Array, means: jax.Array, ridge: jax.Array) -> jax.Array:
+  """Solve for the directions that tell classes apart.
+
+  Args:
+    rows: A [m, d], the square root of the weight in every row.
+    means: of the classes [k, d].
+    ridge: share of the mean variance.
+
+  Returns:
+    (A^T A + ridge * mean variance * I)^-1 means^T, [d, k].
+  """
+  num, size = rows.shape
+  level = ridge * jnp.sum(rows**2) / size + 1e-30
+
+  def solve(gram: jax.Array, right: jax.Array) -> jax.Array:
+    full = gram + level * jnp.eye(len(gram), dtype=gram.dtype)
+    return jax.scipy.linalg.solve(full, right, assume_a="pos")
+
+  if size <= num:
+    return solve(whitening.product(rows.T, rows), means.T)
+  inner = solve(
+    whitening.product(rows, rows.T), whitening.product(rows, means.T)
+  )
+  return (means.T - whitening.product(rows.T, inner)) / level

@@ -95,7 +95,11 @@ def bayes(
     return jnp.where(attacker["known"][None], found, -jnp.inf)
 
   return attack_lib.Attack(
-    "histogram.bayes", fit, score, attack_lib.grid(components=components)
+    "histogram.bayes",
+    fit,
+    score,
+    attack_lib.grid(components=components),
+    is_fixed=True,
   )
 
 

@@ -91,6 +91,7 @@ def bayes(
       stage.name.startswith("noise.") or stage.name == "quantize.saturate"
       for stage in noise.stages
     ),
+    is_fixed=True,
   )
 
 

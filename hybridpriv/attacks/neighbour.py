@@ -124,7 +124,7 @@ def nearest(
     return jnp.concatenate([parts, vote(codes[even:])])
 
   grid = tuple({"neighbours": float(k)} for k in neighbours)
-  return attack_lib.Attack("neighbour.nearest", fit, score, grid)
+  return attack_lib.Attack("neighbour.nearest", fit, score, grid, is_fixed=True)
 
 
 def centroid(*, draws: int = 4) -> attack_lib.Attack:
@@ -168,4 +168,6 @@ def centroid(*, draws: int = 4) -> attack_lib.Attack:
     distance = _squared_distances(codes, attacker["means"])
     return jnp.where(attacker["known"][None], -distance, -jnp.inf)
 
-  return attack_lib.Attack("neighbour.centroid", fit, score, ({"none": 0.0},))
+  return attack_lib.Attack(
+    "neighbour.centroid", fit, score, ({"none": 0.0},), is_fixed=True
+  )

@@ -119,7 +119,8 @@ def attack_all(
   padded = problems_lib.pad(problems)
   num_classes = max(p.num_classes for p in problems)
   draws = draws if victims.noise.is_random else 1
-  num = num_jobs(attack, len(pairs), seeds)
+  several = num_attackers(attack, victims.noise, seeds)
+  num = num_jobs(attack, len(pairs), several)
   program = job.program(attack, victims.noise, num_classes, draws, num_queries)
   block = _block_size(victims, padded, num_classes, num)
   shared = (
@@ -177,11 +178,13 @@ def attack_all(
     [
       (*p, knobs, s, bulk)
       for p, (knobs, bulk, _) in best.items()
-      for s in range(1, seeds)
+      for s in range(1, several)
     ]
   )
   for i, pair in enumerate(best):
-    best[pair][2].extend(more[i * (seeds - 1) : (i + 1) * (seeds - 1)])
+    own = best[pair][2]
+    own.extend(more[i * (several - 1) : (i + 1) * (several - 1)])
+    own.extend(own * (seeds - several))  # where it is one, it is all of them
   outcomes = {}
   for pair, (knobs, _, found) in best.items():
     known = padded.test_mask[pair[1]] > 0
@@ -264,6 +267,17 @@ def code_shape(victims: Victims) -> tuple[int, ...]:
   law = jax.tree.map(lambda x: x[0], victims.law)
   sent = jax.eval_shape(victims.noise.encode, law, jax.random.key(0), codes)
   return sent.shape[1:]
+
+
+def num_attackers(
+  attack: attack_lib.Attack, noise: privatizer_lib.Privatizer, seeds: int
+) -> int:
+  """Say how many attackers of a setting differ, of as many as there are seeds.
+
+  Codes without noise give an attack that draws nothing itself the same every
+  time; one is trained then, and stands for all.
+  """
+  return 1 if attack.is_fixed and not noise.is_random else seeds
 
 
 def num_jobs(attack: attack_lib.Attack, pairs: int, seeds: int) -> int:

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import math
 import threading
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import tqdm
 
 from hybridpriv import build
 from hybridpriv.attacks import attack as attack_lib
+from hybridpriv.attacks import discriminant
 from hybridpriv.audit import engine, problems
 from hybridpriv.study import parts
 from hybridpriv.study.setup import Setup, key
@@ -53,6 +55,12 @@ class Task(NamedTuple):
       f" x{self.num_queries}"
     )
 
+  @property
+  def num_jobs(self) -> int:
+    """How many adversaries it trains."""
+    seeds = engine.num_attackers(self.attack, self.group.noise, self.seeds)
+    return engine.num_jobs(self.attack, len(self.pairs), seeds)
+
   def answering(self, asked: Sequence[problems.Problem]) -> "Task":
     """Leave out the questions that the attack is no answer to."""
     own = [
@@ -85,7 +93,7 @@ def run_all(
   setup: Setup, tasks: Sequence[Task], asked: Sequence[problems.Problem]
 ) -> list[dict[tuple[int, int], engine.Outcome]]:
   """Run tasks, two at a time: one compiles while another computes."""
-  total = sum(engine.num_jobs(t.attack, len(t.pairs), t.seeds) for t in tasks)
+  total = sum(task.num_jobs for task in tasks)
   bar = tqdm.tqdm(
     total=total, desc="audit", leave=False, disable=None, unit="attacker"
   )
@@ -94,7 +102,7 @@ def run_all(
     digest = _digest(task, asked, setup.config["audit"]["draws"])
     path = setup.folder / "audit" / "parts" / f"{digest}.npz"
     if path.exists():
-      bar.update(engine.num_jobs(task.attack, len(task.pairs), task.seeds))
+      bar.update(task.num_jobs)
     else:
       with _ALONE if _factorises(task) else contextlib.nullcontext():
         found = engine.attack_all(
@@ -126,7 +134,10 @@ def _factorises(task: Task) -> bool:
   if any("factor" in state for state in task.group.law):
     return True
   # Behind the dot stands the entry of a config, whatever that is called.
-  return task.attack.name.startswith(("decensoring.", "density.", "linkage."))
+  family, size = task.attack.name, math.prod(engine.code_shape(task.group))
+  if family.startswith("discriminant."):
+    return size > discriminant.LONGEST
+  return family.startswith(("decensoring.", "density.", "linkage."))
 
 
 def _digest(task: Task, asked: Sequence[problems.Problem], draws: int) -> str:

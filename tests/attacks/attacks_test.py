@@ -27,6 +27,7 @@ ATTACKS = {
   "bayes": likelihood.bayes(bandwidth=(0.2,)),
   "kde": density.kde(),
   "fisher": discriminant.linear(ridge=(1e-3,)),
+  "shrunk": discriminant.shrinkage(ridge=1e-3, units=0.0),
   "histogram": histogram.bayes(components=(3,)),
   "ridge": decensoring.ridge(strength=0.03, weight_decay=0.001),
   "restored": decensoring.mlp(

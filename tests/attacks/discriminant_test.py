@@ -15,7 +15,7 @@ CODES = (RNG.normal(size=(NUM, 4)) + np.eye(4)[LABEL]) @ MIX
 CODES = CODES.astype("f4")
 
 
-def fitted(codes=CODES, label=LABEL, ridge=0.0):
+def fitted(codes=CODES, label=LABEL, ridge=0.0, attack=None, knobs=None):
   victim = attack_lib.Victim(
     jnp.asarray(codes)[None],
     (),
@@ -27,8 +27,8 @@ def fitted(codes=CODES, label=LABEL, ridge=0.0):
   auxiliary = attack_lib.Auxiliary(
     jnp.asarray(label), used, jnp.ones(len(codes) - 200), CLASSES
   )
-  attack = discriminant.linear(draws=1)
-  knobs = {"ridge": jnp.float32(ridge)}
+  attack = attack or discriminant.linear(draws=1)
+  knobs = knobs or {"ridge": jnp.float32(ridge)}
   attacker = attack.fit(jax.random.key(0), victim, auxiliary, knobs)
   return attack, attacker
 
@@ -79,8 +79,63 @@ def test_a_class_that_the_attacker_never_saw_is_never_said():
   assert np.all(np.isfinite(scores[:, [0, 2]]))
 
 
-def test_it_is_for_short_codes():
+def test_one_is_for_short_codes_and_one_for_long():
   chain = privatizer.chain(noise.isotropic(sigma=1.0))
-  applies = discriminant.linear().applies
-  assert applies(chain, (256,)) and applies(chain, (4, 4, 16))
-  assert not applies(chain, (257,))
+  short = discriminant.linear().applies
+  long = discriminant.shrinkage().applies
+  for shape, is_short in (((256,), True), ((4, 4, 16), True), ((257,), False)):
+    assert short(chain, shape) is is_short
+    assert long(chain, shape) is not is_short
+
+
+def shrunk(codes, label, ridge, units=0.0):
+  attack = discriminant.shrinkage()
+  knobs = {"ridge": jnp.float32(ridge), "units": jnp.float32(units)}
+  return attack, fitted(codes, label, attack=attack, knobs=knobs)[1]
+
+
+@pytest.mark.parametrize("size", [20, 500])  # fewer than samples, and more
+@pytest.mark.parametrize("units", [0.0, 0.5, 1.0])
+def test_shrunk_scores_are_those_of_float64(size, units):
+  rng = np.random.default_rng(1)
+  spread = 10.0 ** rng.uniform(-1, 1, size)
+  codes = rng.normal(size=(NUM, 5)) @ rng.normal(size=(5, size))
+  codes = codes + rng.normal(size=(NUM, size)) + np.eye(size)[LABEL]
+  codes = (codes * spread).astype("f4")
+  attack, attacker = shrunk(codes, LABEL, 0.05, units)
+  scores = np.asarray(attack.score(attacker, jnp.asarray(codes[200:])), "f8")
+
+  own, label = codes[:200].astype("f8"), LABEL[:200]
+  weights = 1 / np.bincount(label)[label] / CLASSES
+  mean = weights @ own
+  std = np.sqrt(weights @ (own - mean) ** 2)
+  unit = (std / std.max()) ** units / std
+  own, asked = (own - mean) * unit, (codes[200:].astype("f8") - mean) * unit
+  means = np.stack([own[label == c].mean(0) for c in range(CLASSES)])
+  rows = (own - means[label]) * np.sqrt(weights)[:, None]
+  within = rows.T @ rows
+  within += 0.05 * np.trace(within) / size * np.eye(size)
+  turn = np.linalg.solve(within, means.T)
+  expected = asked @ turn - np.sum(means * turn.T, 1) / 2
+  np.testing.assert_allclose(
+    scores, expected, atol=1e-3 * np.abs(expected).max()
+  )
+
+
+def test_large_noise_in_a_direction_of_its_own_hides_nothing_in_long_codes():
+  rng = np.random.default_rng(2)
+  size, side = 600, LABEL % 2
+  large, small = rng.normal(size=(2, size)) / np.sqrt(size)
+  codes = 300 * rng.normal(size=(NUM, 1)) * large + 3 * side[:, None] * small
+  codes = (codes + 0.02 * rng.normal(size=(NUM, size))).astype("f4")
+  attack, attacker = shrunk(codes, side, 0.01)
+  found = np.argmax(attack.score(attacker, jnp.asarray(codes[200:])), 1)
+  assert np.mean(found == side[200:]) > 0.98
+
+
+def test_a_shrunk_one_never_says_a_class_that_it_never_saw():
+  label = np.where(LABEL == 1, 0, LABEL)
+  attack, attacker = shrunk(np.tile(CODES, 80), label, 0.1)
+  scores = attack.score(attacker, jnp.tile(CODES, 80))
+  assert np.all(np.isneginf(scores[:, 1]))
+  assert np.all(np.isfinite(scores[:, [0, 2]]))

@@ -206,6 +206,39 @@ def test_silent_codes_are_drawn_once():
   np.testing.assert_array_equal(found[0, 0].right, 1.0)
 
 
+@pytest.mark.parametrize("chain", [privatizer.chain(), None])
+def test_one_attacker_stands_for_all_only_where_nothing_is_random(chain):
+  own = victims() if chain is None else victims(std=(), chain=chain)
+  attack, done = neighbour.centroid(), []
+  assert attack.is_fixed
+  found = run(attack=attack, victims=own, progress=done.append)
+  each = run(attack=attack._replace(is_fixed=False), victims=own)
+  for pair, outcome in found.items():
+    jax.tree.map(np.testing.assert_array_equal, outcome, each[pair])
+  assert sum(done) == len(PAIRS) * (3 if chain is None else 1)
+
+
+@pytest.mark.parametrize(
+  "attack",
+  [
+    discriminant.linear(),
+    discriminant.shrinkage(),
+    histogram.bayes(),
+    likelihood.bayes(),
+    neighbour.nearest(),
+    density.kde(),
+  ],
+  ids=lambda attack: attack.name,
+)
+def test_what_is_fixed_depends_on_no_seed(attack):
+  silent = victims(std=(), chain=privatizer.chain())
+  found = run(attack=attack._replace(is_fixed=False), victims=silent)
+  assert attack.is_fixed
+  for outcome in found.values():
+    for seed in range(1, 3):
+      np.testing.assert_array_equal(outcome.rank[seed], outcome.rank[0])
+
+
 def test_averaged_queries_tell_more(outcomes):
   many = run(num_queries=25, pairs=[(1, 0)])[1, 0]
   assert many.right.mean() > 0.95 > outcomes[1, 0].right.mean() + 0.1
