@@ -53,6 +53,9 @@ def run(
 ) -> pathlib.Path:
   """Run a study up to a stage.
 
+  A workdir whose study is attacked in another way, and is the same otherwise,
+  is attacked anew: its trainings stay, and so does what was found before.
+
   Args:
     config: plain nested dictionary, see `configs/default.py`.
     folder: the workdir.
@@ -92,14 +95,17 @@ def run(
       )
     upto, wanted = "report", STAGES[2:]
   with nullcontext() if not mesh.is_first() else workdir.claim(folder):
-    workdir.check(folder, config)
+    setup = None
+    if (changed := workdir.check(folder, config)) and "audit" in wanted:
+      setup = prepare(config, folder)  # what cannot work sets nothing aside
+      aside = workdir.set_aside(folder, config)
+      say(f"audit: anew ({changed}); what there was is in {aside}")
     if results[upto].exists():
       if codes.given(config):
         codes.check(config, results["audit"])
       say(f"{upto}: done before, see {results[upto]}")
       _check(results["audit"])
       return results[upto]
-    setup = None
     for stage in wanted:
       if results[stage].exists():
         say(f"{stage}: done before")

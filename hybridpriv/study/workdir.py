@@ -21,6 +21,8 @@ from hybridpriv import mesh
 _LISTED = 8  # differences of two configurations that are named
 # How many train at once, and what reads pictures: neither changes a result.
 _SAME = (("train", "replicas"), ("data", "engine"))
+# Keys of `audit` by which privatizers are fitted and chosen.
+_FITTED = ("audit.draws", "audit.max_cost")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -69,26 +71,59 @@ def study_of(config: Mapping[str, Any]) -> dict[str, Any]:
   return found
 
 
-def check(folder: pathlib.Path, config: Mapping[str, Any]) -> None:
+def check(folder: pathlib.Path, config: Mapping[str, Any]) -> str:
   """Check that the study of the workdir, if there is one, is this one.
+
+  Returns:
+    What differs, where that is how it is attacked and nothing else; "" for
+    nothing.
 
   Raises:
     Conflict: if it has another configuration.
   """
   path = folder / "config.json"
   if not path.exists():
-    return
+    return ""
   there = json.loads(path.read_text())["config"]
   changed = differences(study_of(there), study_of(config))
-  if not changed:
-    return
   listed = [f"{k}: {a!r} there, {b!r} now" for k, (a, b) in changed.items()]
   if len(listed) > _LISTED:
     listed = [*listed[:_LISTED], f"and {len(listed) - _LISTED} more"]
+  text = "; ".join(listed)
+  if all(k.startswith("audit.") and k not in _FITTED for k in changed):
+    return text
   raise Conflict(
-    f"{folder} holds a study with another configuration"
-    f" ({'; '.join(listed)}): use another --workdir, or remove this one"
+    f"{folder} holds a study with another configuration ({text}): use another"
+    " --workdir, or remove this one"
   )
+
+
+def set_aside(folder: pathlib.Path, config: Mapping[str, Any]) -> pathlib.Path:
+  """Make room for another audit of what was trained, and keep the one there.
+
+  Args:
+    folder: the workdir.
+    config: of the audit to come.
+
+  Returns:
+    A folder with the configuration, the results and the report there were.
+  """
+  record = json.loads((folder / "config.json").read_text())
+  now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H-%M-%S")
+  aside = folder / "earlier" / now
+  write_json(aside / "config.json", record)
+  spent = seconds(folder)
+  write_json(aside / "seconds.json", spent)
+  (aside / "audit").mkdir(exist_ok=True)
+  # Outcomes of attacks stay: one that is as it was is not run again.
+  kept = [p for p in (folder / "audit").glob("*") if p.is_file()]
+  for path in (*kept, folder / "report"):
+    if path.exists():
+      path.rename(aside / path.relative_to(folder))
+  spent = {k: v for k, v in spent.items() if k not in ("audit", "report")}
+  write_json(folder / "seconds.json", spent)
+  write_json(folder / "config.json", {**record, "config": plain(config)})
+  return aside
 
 
 def record(folder: pathlib.Path, config: Mapping[str, Any]) -> None:

@@ -1,0 +1,105 @@
+"""A study that was trained is attacked in another way: nothing is lost."""
+
+import json
+
+import pytest
+
+from hybridpriv import study
+from hybridpriv.audit import results
+from hybridpriv.study import workdir
+
+NEAREST = {"function": "neighbour.nearest"}
+CENTROID = {"function": "neighbour.centroid"}
+
+
+def _attacks(folder):
+  found = json.loads((folder / "audit" / "results.json").read_text())
+  return {m["attack"] for row in found["rows"] for m in row["leakage"]}
+
+
+def _ages(folder, pattern):
+  return {p: p.stat().st_mtime_ns for p in folder.glob(pattern)}
+
+
+@pytest.fixture(scope="module")
+def config(of_signals):
+  return of_signals(
+    train={"base": {"steps": 2}, "finetune": {"steps": 2}},
+    privatizers={"noise": {"sigma": (0.5,)}},
+    audit={"attacks": {"nearest": NEAREST}, "queries": ()},
+  )
+
+
+def test_another_attack_takes_no_training_and_keeps_what_there_was(
+  of_signals, config, quiet, tmp_path
+):
+  study.run(config, tmp_path, say=quiet)
+  before = _attacks(tmp_path)
+  trained = _ages(tmp_path, "checkpoints/**/*") | _ages(
+    tmp_path, "privatizers/**/*"
+  )
+  outcomes = _ages(tmp_path, "audit/parts/*")
+  more = {**config, "audit": {**config["audit"]}}
+  more["audit"]["attacks"] = {"nearest": NEAREST, "centroid": CENTROID}
+
+  # What cannot work sets nothing aside, and no other stage than the audit does.
+  broken = {**more, "audit": {**more["audit"], "query_attacks": ("no.such",)}}
+  with pytest.raises(ValueError, match="no.such"):
+    study.run(broken, tmp_path, say=quiet)
+  assert study.run(more, tmp_path, "fit", say=quiet).exists()
+  assert _attacks(tmp_path) == before and not (tmp_path / "earlier").exists()
+
+  said = []
+  study.run(more, tmp_path, say=said.append)
+  assert said[0].startswith("audit: anew (audit.attacks.centroid: None there")
+  assert said[1:3] == ["train: done before", "fit: done before"]
+  assert _attacks(tmp_path) == before | {"neighbour.centroid"}
+  assert (
+    _ages(tmp_path, "checkpoints/**/*") | _ages(tmp_path, "privatizers/**/*")
+    == trained
+  )
+  # What the same attack found is read and not found again.
+  assert outcomes.items() <= _ages(tmp_path, "audit/parts/*").items()
+  found = json.loads((tmp_path / "audit" / "results.json").read_text())
+  assert set(found["study"]["config"]["audit"]["attacks"]) == {
+    "nearest",
+    "centroid",
+  }
+  # What there was can be read, and a report compares both.
+  (aside,) = (tmp_path / "earlier").iterdir()
+  assert _attacks(aside) == before and results.read(aside).rows
+  assert (aside / "report" / "index.html").exists()
+  there = json.loads((aside / "config.json").read_text())["config"]
+  assert set(there["audit"]["attacks"]) == {"nearest"}
+  assert str(aside) in said[0]
+
+  again = []
+  study.run(more, tmp_path, say=again.append)
+  assert again[0].startswith("report: done before")
+
+
+def test_an_audit_that_was_stopped_goes_on_in_another_way(
+  config, quiet, tmp_path
+):
+  study.run(config, tmp_path, "fit", say=quiet)
+  more = {**config, "audit": {**config["audit"]}}
+  more["audit"]["attacks"] = {"centroid": CENTROID}
+  study.run(more, tmp_path, "audit", say=quiet)
+  assert "neighbour.centroid" in _attacks(tmp_path)
+
+
+def test_time_of_the_earlier_audit_is_not_that_of_the_later(tmp_path):
+  workdir.record(tmp_path, {"audit": {"a": 1}})
+  for stage in ("train", "audit"):
+    workdir.add_seconds(tmp_path, stage, 5.0)
+  aside = workdir.set_aside(tmp_path, {"audit": {"a": 2}})
+  assert workdir.seconds(tmp_path) == {"train": 5.0}
+  assert workdir.seconds(aside) == {"train": 5.0, "audit": 5.0}
+
+
+@pytest.mark.parametrize("key", ["draws", "max_cost"])
+def test_what_privatizers_are_chosen_by_is_another_study(tmp_path, key):
+  workdir.record(tmp_path, {"audit": {key: 1, "other": 1}})
+  assert "other" in workdir.check(tmp_path, {"audit": {key: 1, "other": 2}})
+  with pytest.raises(workdir.Conflict, match=f"audit.{key}: 1 there, 2 now"):
+    workdir.check(tmp_path, {"audit": {key: 2, "other": 1}})
