@@ -28,6 +28,7 @@ def get_config(variant: str = "full"):
   c.train.seeds = 1  # whoever made the codes, made them once
   # Of another system nothing is known: neither units nor what noise it has.
   c.audit.attacks.histogram = {"function": "histogram.bayes"}
+  c.audit.attacks.digits = {"function": "histogram.digits"}
   c.audit.rotations = 5 if variant == "full" else 3
   if variant == "tiny":
     default.make_tiny(c)

@@ -12,7 +12,7 @@ NUM, OWN = 1000, 400
 LABEL = RNG.integers(0, 2, NUM)
 
 
-def fitted(codes, label=LABEL, components=1_000_000, **options):
+def fitted(codes, label=LABEL, components=1_000_000, attack=None, **options):
   chain = privatizer.chain()
   victim = attack_lib.Victim(
     codes=jnp.asarray(codes, jnp.float32)[None],
@@ -24,7 +24,7 @@ def fitted(codes, label=LABEL, components=1_000_000, **options):
   auxiliary = attack_lib.Auxiliary(
     jnp.asarray(label), jnp.ones(OWN), jnp.ones(len(codes) - OWN), 2
   )
-  attack = histogram.bayes(**options)
+  attack = attack or histogram.bayes(**options)
   knobs = {"components": jnp.float32(components)}
   return attack, attack.fit(jax.random.key(0), victim, auxiliary, knobs)
 
@@ -90,3 +90,37 @@ def test_a_class_that_the_attacker_never_saw_is_never_said():
   scores = np.asarray(attack.score(attacker, jnp.asarray(LOUD[:9])))
   assert np.all(np.isneginf(scores[:, 1]))
   assert np.all(np.isfinite(scores[:, 0]))
+
+
+BYTES = RNG.integers(0, 256, NUM)
+PACKED = (BYTES & ~8) | 8 * LABEL
+MARKED = np.round(RNG.normal(size=NUM), 3) + 1e-4 * (3 + LABEL)
+LAST = RNG.integers(-4096, 4096, NUM) / 4096 + LABEL / 8192
+
+
+@pytest.mark.parametrize(
+  "codes", [PACKED, MARKED, LAST], ids=["packed", "marked", "last"]
+)
+def test_digits_show_what_no_size_does(codes):
+  codes = np.stack([RNG.normal(size=NUM), codes], 1)
+  assert share_right(codes, attack=histogram.digits(), components=1) > 0.95
+  assert share_right(codes) < 0.62
+
+
+def test_digits_of_fresh_noise_say_nothing():
+  codes = (MARKED + 1e-2 * RNG.normal(size=NUM))[:, None]
+  assert abs(share_right(codes, attack=histogram.digits()) - 0.5) < 0.08
+
+
+def test_digits_are_those_of_decimal_and_binary_notation():
+  codes = jnp.asarray([[5.0], [3.0], [0.0]])
+  found = np.asarray(histogram._digits(codes, jnp.asarray([5.0])))
+  assert found.shape == (3, 30)
+  np.testing.assert_array_equal(
+    found[:, :4], [[1, 0, 1, 0], [0, 1, 1, 0], [0] * 4]
+  )
+  codes = jnp.asarray([[0.123], [0.3], [0.99]])
+  found = np.asarray(histogram._digits(codes, jnp.asarray([0.99])))
+  np.testing.assert_array_equal(
+    found[:, 24:27], [[1, 2, 3], [3, 0, 0], [9, 9, 0]]
+  )
