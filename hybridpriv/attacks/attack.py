@@ -166,6 +166,7 @@ class Attack(NamedTuple):
       defence has censored, see `Victim.reference`.
     is_fixed: whether the victim's noise is all that is random in it; of codes
       without noise all its attackers are one.
+    settings: what it was made with, in words; what it finds is kept under them.
   """
 
   name: str
@@ -178,6 +179,7 @@ class Attack(NamedTuple):
   links: bool = False
   needs_reference: bool = False
   is_fixed: bool = False
+  settings: str = ""
 
 
 def grid(**tried: float | Sequence[float]) -> tuple[dict[str, float], ...]:

@@ -2,10 +2,11 @@
 
 import concurrent.futures
 import contextlib
+import json
 import math
 import threading
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import tqdm
 
@@ -74,7 +75,18 @@ class Task(NamedTuple):
 def attacks_of(setup: Setup, section: str) -> list[attack_lib.Attack]:
   """Build the attacks of a section of `config.audit`."""
   entries = setup.config["audit"][section]
-  return build.build_attacks(entries, f"config.audit.{section}")
+  built = build.build_attacks(entries, f"config.audit.{section}")
+  return [
+    named(attack, entry)
+    for attack, entry in zip(built, entries.values(), strict=True)
+  ]
+
+
+def named(
+  attack: attack_lib.Attack, entry: Mapping[str, Any]
+) -> attack_lib.Attack:
+  """Tell an attack by all that it was made with: a width is in no grid."""
+  return attack._replace(settings=json.dumps(entry, sort_keys=True))
 
 
 def able(
@@ -142,8 +154,9 @@ def _factorises(task: Task) -> bool:
 
 def _digest(task: Task, asked: Sequence[problems.Problem], draws: int) -> str:
   group = task.group
-  names = (task.title, group.names, task.pairs, task.attack.grid, task.seeds)
-  features = group.reference if task.attack.needs_reference else None
+  attack, asks = task.attack, (task.pairs, task.seeds, draws)
+  names = (task.title, group.names, attack.grid, attack.settings)
+  features = group.reference if attack.needs_reference else None
   return parts.digest(
-    (*names, draws), (group.codes, group.law, features, problems.pad(asked))
+    (*names, *asks), (group.codes, group.law, features, problems.pad(asked))
   )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hybridpriv import build
+from hybridpriv.attacks import attack as attack_lib
 from hybridpriv.attacks import attribute
 from hybridpriv.audit import assemble, engine, problems, statistics
 from hybridpriv.study import attacking, fitting, results, victims
@@ -95,10 +96,9 @@ def points(
   members = [m for m in victims.rows(sent) if m[0][0] in names]
   knobs = _knobs(setup)
   wide = [
-    (width, attribute.mlp(**{**knobs, "width": width}))
-    for width in options["widths"]
+    (width, _mlp({**knobs, "width": width})) for width in options["widths"]
   ]
-  plain = attribute.mlp(**knobs)
+  plain = _mlp(knobs)
   found = []
   for group in victims.group(members):
     for share in options["shares"]:
@@ -131,6 +131,10 @@ def _point(
   ]
   task = attacking.Task(f"{what} {at:g}", attack, group, pairs, seeds)
   return Point(what, at, task, stands_for)
+
+
+def _mlp(knobs: Mapping[str, Any]) -> attack_lib.Attack:
+  return attacking.named(attribute.mlp(**knobs), knobs)
 
 
 def _default_width() -> int:

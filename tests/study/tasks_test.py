@@ -86,6 +86,29 @@ def test_those_that_factorise_matrices_run_alone(most, attack, law):
   assert most([_task(i, attack, law) for i in range(4)]) == 1
 
 
+@pytest.mark.parametrize(
+  ("one", "other"),
+  [
+    (("attribute.mlp", {"width": 64}), ("attribute.mlp", {"width": 512})),
+    (("attribute.mlp", {"depth": 2}), ("attribute.mlp", {"depth": 3})),
+    (("histogram.bayes", {}), ("histogram.digits", {})),
+    (("neighbour.centroid", {}), ("neighbour.centroid", {"draws": 9})),
+  ],
+)
+def test_what_an_attack_found_is_not_taken_for_that_of_another(
+  monkeypatch, one, other
+):
+  monkeypatch.setattr(attacking.problems, "pad", lambda asked: None)
+
+  def name(path, knobs):
+    entries = {"entry": {"function": path, **knobs}}
+    setup = types.SimpleNamespace(config={"audit": {"attacks": entries}})
+    (attack,) = attacking.attacks_of(setup, "attacks")
+    return attacking._digest(_task(0, attack, PLAIN), [], 1)
+
+  assert name(*one) == name(*one) != name(*other)
+
+
 def _fit(attack, size):
   """Writes out what the training of an attack on codes of a size computes."""
   shape, places = (6, size), jnp.arange(6)
