@@ -11,6 +11,7 @@ other; --executor says how several do at once, with <workdir>/<run>.log for what
 each says.
 """
 
+import contextlib
 import pathlib
 import sys
 from typing import Any
@@ -109,10 +110,20 @@ def _start(studies: list[executors.Study], folder: pathlib.Path) -> set[str]:
 
   cluster = slurm.open_cluster(folder / "slurm", SLURM.value, AT_ONCE.value)
   # What is done is looked at here: a place in a queue is dear.
-  done = [study for study in studies if _is_done(study.folder)]
+  done = [study for study in studies if _has_nothing_to_do(study)]
   missing = [study for study in studies if study not in done]
   failed = executors.run(done, [{}])
   return failed | array_job.run(cluster, missing, RETRIES.value)
+
+
+def _has_nothing_to_do(study: executors.Study) -> bool:
+  """Tell whether a run is over: of another audit hours are missing."""
+  from hybridpriv.study import workdir  # JAX takes seconds to load
+
+  changed = ""
+  with contextlib.suppress(workdir.Conflict):  # of which the run says so
+    changed = workdir.check(study.folder, study.config)
+  return _is_done(study.folder) and not changed
 
 
 def _is_done(folder: pathlib.Path) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from absl.testing import flagsaver
 
 from hybridpriv import study
+from hybridpriv.study import workdir
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -228,3 +229,22 @@ def test_a_flag_that_would_do_nothing_is_refused(
   assert done.returncode == 2
   name = flag.split()[-1].partition("=")[0]
   assert done.stderr == f"error: {name} does nothing without {needed}\n"
+
+
+def test_a_run_that_is_to_be_audited_anew_is_not_over(executors, tmp_path):
+  sweep = importlib.import_module("sweep")
+  folder = tmp_path / "run"
+  config = {"cut": "pool8", "audit": {"attack_seeds": 3}}
+
+  def is_over(**changes):
+    one = executors.Study({**config, **changes}, folder, "")
+    return sweep._has_nothing_to_do(one)
+
+  assert not is_over()
+  workdir.record(folder, config)
+  assert not is_over()
+  (folder / "report").mkdir()
+  (folder / "report" / "index.html").touch()
+  assert is_over()
+  assert not is_over(audit={"attack_seeds": 5})  # hours, not for a login node
+  assert is_over(cut="pool9")  # it stops with one line

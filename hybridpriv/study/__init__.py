@@ -96,13 +96,15 @@ def run(
     upto, wanted = "report", STAGES[2:]
   with nullcontext() if not mesh.is_first() else workdir.claim(folder):
     setup = None
-    if (changed := workdir.check(folder, config)) and "audit" in wanted:
+    changed = workdir.check(folder, config)
+    if codes.given(config) and results["audit"].exists():
+      codes.check(config, results["audit"])
+    if changed and "audit" in wanted:
       setup = prepare(config, folder)  # what cannot work sets nothing aside
       aside = workdir.set_aside(folder, config)
-      say(f"audit: anew ({changed}); what there was is in {aside}")
+      kept = f"; what there was is in {aside}" if aside else ""
+      say(f"audit: anew ({changed}){kept}")
     if results[upto].exists():
-      if codes.given(config):
-        codes.check(config, results["audit"])
       say(f"{upto}: done before, see {results[upto]}")
       _check(results["audit"])
       return results[upto]

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -98,32 +99,66 @@ def check(folder: pathlib.Path, config: Mapping[str, Any]) -> str:
   )
 
 
-def set_aside(folder: pathlib.Path, config: Mapping[str, Any]) -> pathlib.Path:
+def set_aside(
+  folder: pathlib.Path, config: Mapping[str, Any]
+) -> pathlib.Path | None:
   """Make room for another audit of what was trained, and keep the one there.
+
+  Wherever it is stopped nothing is lost, and either configuration goes on: what
+  there is lies in both places before it leaves the first, and the new
+  configuration is written last.
 
   Args:
     folder: the workdir.
     config: of the audit to come.
 
   Returns:
-    A folder with the configuration, the results and the report there were.
+    A folder with the configuration, the results and the report there were; None
+    where no audit was over.
   """
   record = json.loads((folder / "config.json").read_text())
-  now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H-%M-%S")
-  aside = folder / "earlier" / now
-  write_json(aside / "config.json", record)
-  spent = seconds(folder)
-  write_json(aside / "seconds.json", spent)
-  (aside / "audit").mkdir(exist_ok=True)
+  spent, aside = seconds(folder), None
   # Outcomes of attacks stay: one that is as it was is not run again.
-  kept = [p for p in (folder / "audit").glob("*") if p.is_file()]
-  for path in (*kept, folder / "report"):
-    if path.exists():
-      path.rename(aside / path.relative_to(folder))
+  files = [p for p in (folder / "audit").glob("*") if p.is_file()]
+  report, old = folder / "report", folder / ".report.old"
+  if (folder / "audit" / "results.json").exists():
+    fresh = folder / "earlier" / ".new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    write_json(fresh / "config.json", record)
+    write_json(fresh / "seconds.json", spent)
+    (fresh / "audit").mkdir()
+    for path in files:
+      _link(path, fresh / "audit" / path.name)
+    if report.exists():
+      shutil.copytree(report, fresh / "report", copy_function=_link)
+    aside = _unused(folder / "earlier")
+    fresh.rename(aside)
+  if report.exists():
+    shutil.rmtree(old, ignore_errors=True)
+    report.rename(old)
+    shutil.rmtree(old)
+  # Results first: of what is left without them an audit makes new ones.
+  for path in sorted(files, key=lambda path: path.name != "results.json"):
+    path.unlink()
   spent = {k: v for k, v in spent.items() if k not in ("audit", "report")}
   write_json(folder / "seconds.json", spent)
   write_json(folder / "config.json", {**record, "config": plain(config)})
   return aside
+
+
+def _link(source: Any, target: Any) -> None:
+  """Give a file a second name, or copy it: none is ever written into."""
+  try:
+    os.link(source, target)
+  except OSError:  # not every file system can
+    shutil.copy2(source, target)
+
+
+def _unused(folder: pathlib.Path) -> pathlib.Path:
+  """Name a folder in `folder` by the time; two audits may share a second."""
+  now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H-%M-%S")
+  names = (now, *(f"{now}-{i}" for i in range(2, 100)))
+  return next(folder / n for n in names if not (folder / n).exists())
 
 
 def record(folder: pathlib.Path, config: Mapping[str, Any]) -> None:

@@ -1,6 +1,8 @@
 """A study that was trained is attacked in another way: nothing is lost."""
 
 import json
+import os
+import pathlib
 
 import pytest
 
@@ -92,6 +94,7 @@ def test_time_of_the_earlier_audit_is_not_that_of_the_later(tmp_path):
   workdir.record(tmp_path, {"audit": {"a": 1}})
   for stage in ("train", "audit"):
     workdir.add_seconds(tmp_path, stage, 5.0)
+  workdir.write_json(tmp_path / "audit" / "results.json", {})
   aside = workdir.set_aside(tmp_path, {"audit": {"a": 2}})
   assert workdir.seconds(tmp_path) == {"train": 5.0}
   assert workdir.seconds(aside) == {"train": 5.0, "audit": 5.0}
@@ -103,3 +106,73 @@ def test_what_privatizers_are_chosen_by_is_another_study(tmp_path, key):
   assert "other" in workdir.check(tmp_path, {"audit": {key: 1, "other": 2}})
   with pytest.raises(workdir.Conflict, match=f"audit.{key}: 1 there, 2 now"):
     workdir.check(tmp_path, {"audit": {key: 2, "other": 1}})
+
+
+FILES = ("audit/values.npz", "audit/results.json", "report/index.html")
+
+
+def _audited(folder, number):
+  """Leaves what an audit leaves, by its number."""
+  workdir.record(folder, {"audit": {"a": number}})
+  for name in FILES:
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text(f"{number}")
+
+
+def _there(folder):
+  return {n: (folder / n).read_text() for n in FILES if (folder / n).exists()}
+
+
+@pytest.mark.parametrize("at", range(40))
+def test_who_is_stopped_while_setting_aside_loses_nothing(
+  tmp_path, monkeypatch, at
+):
+  _audited(tmp_path, 1)
+  left = [at]
+
+  def stopping(run):
+    def one(*args, **options):
+      if left[0] == 0:
+        raise KeyboardInterrupt
+      left[0] -= 1
+      return run(*args, **options)
+
+    return one
+
+  with monkeypatch.context() as patch:
+    for name in ("rename", "replace", "unlink", "mkdir", "write_text"):
+      patch.setattr(pathlib.Path, name, stopping(getattr(pathlib.Path, name)))
+    for name in ("link", "rmdir"):
+      patch.setattr(os, name, stopping(getattr(os, name)))
+    try:
+      workdir.set_aside(tmp_path, {"audit": {"a": 2}})
+    except KeyboardInterrupt:
+      whole = dict.fromkeys(FILES, "1")
+      kept = [_there(p) for p in (tmp_path / "earlier").glob("[!.]*")]
+      assert whole in [_there(tmp_path), *kept]
+      # Under the old configuration nothing that is left is taken for whole.
+      assert not workdir.check(tmp_path, {"audit": {"a": 1}})
+      there = _there(tmp_path)
+      assert FILES[2] not in there or there == whole
+      assert FILES[1] not in there or FILES[0] in there
+  workdir.set_aside(tmp_path, {"audit": {"a": 2}})
+  assert not _there(tmp_path)
+  assert not workdir.check(tmp_path, {"audit": {"a": 2}})
+  kept = [_there(p) for p in (tmp_path / "earlier").iterdir()]
+  assert dict.fromkeys(FILES, "1") in kept
+  assert all(FILES[1] in there for there in kept)
+
+
+def test_two_audits_in_a_second_are_both_kept(tmp_path):
+  for number in (1, 2):
+    _audited(tmp_path, number)
+    workdir.set_aside(tmp_path, {"audit": {"a": number + 1}})
+  kept = sorted((tmp_path / "earlier").iterdir())
+  assert [_there(p)[FILES[1]] for p in kept] == ["1", "2"]
+
+
+def test_of_an_audit_that_was_not_over_nothing_is_set_aside(tmp_path):
+  workdir.record(tmp_path, {"audit": {"a": 1}})
+  assert workdir.set_aside(tmp_path, {"audit": {"a": 2}}) is None
+  assert not (tmp_path / "earlier").exists()
+  assert not workdir.check(tmp_path, {"audit": {"a": 2}})

@@ -317,8 +317,12 @@ def test_other_codes_are_not_taken_for_those_audited(tmp_path, quiet):
   study.run(config, tmp_path / "w", "audit", say=quiet)
   study.run(config, tmp_path / "w", "audit", say=quiet)
   np.savez(path, **(_arrays() | {"codes": np.ones((216, 2))}))
-  with pytest.raises(workdir.Conflict, match="is of other codes"):
-    study.run(config, tmp_path / "w", "audit", say=quiet)
+  # Nor is another audit of them one of the same codes.
+  other = config | {"audit": config["audit"] | {"attack_seeds": 2}}
+  for asked in (config, other):
+    with pytest.raises(workdir.Conflict, match="is of other codes"):
+      study.run(asked, tmp_path / "w", "audit", say=quiet)
+  assert not (tmp_path / "w" / "earlier").exists()
 
 
 @pytest.mark.parametrize(
