@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import json
 import math
+import pathlib
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -158,5 +159,14 @@ def _digest(task: Task, asked: Sequence[problems.Problem], draws: int) -> str:
   names = (task.title, group.names, attack.grid, attack.settings)
   features = group.reference if attack.needs_reference else None
   return parts.digest(
-    (*names, *asks), (group.codes, group.law, features, problems.pad(asked))
+    (*names, *asks),
+    (group.codes, group.law, features, problems.pad(asked)),
+    code=_source(attack),
   )
+
+
+def _source(attack: attack_lib.Attack) -> str:
+  """Name the file that an attack is written in, which may be anybody's."""
+  code = getattr(attack.fit, "__code__", None)
+  path = code.co_filename if code else ""
+  return path if pathlib.Path(path).is_file() else ""

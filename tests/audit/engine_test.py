@@ -224,6 +224,7 @@ def test_one_attacker_stands_for_all_only_where_nothing_is_random(chain):
     discriminant.linear(),
     discriminant.shrinkage(),
     histogram.bayes(),
+    histogram.digits(),
     likelihood.bayes(),
     neighbour.nearest(),
     density.kde(),

@@ -22,7 +22,7 @@ from hybridpriv.attacks import (
 )
 from hybridpriv.audit import engine
 from hybridpriv.privatizers import noise, privatizer
-from hybridpriv.study import attacking
+from hybridpriv.study import attacking, parts
 
 CORRELATED = ({"factor": np.eye(2)},)
 PLAIN = ({"std": np.zeros(())},)
@@ -107,6 +107,23 @@ def test_what_an_attack_found_is_not_taken_for_that_of_another(
     return attacking._digest(_task(0, attack, PLAIN), [], 1)
 
   assert name(*one) == name(*one) != name(*other)
+
+
+def test_what_an_attack_found_is_not_taken_for_that_of_other_code(
+  monkeypatch, tmp_path
+):
+  monkeypatch.setattr(attacking.problems, "pad", lambda asked: None)
+  path = tmp_path / "mine.py"
+
+  def name(text):
+    path.write_text(f"def fit(key, victim, auxiliary, knobs):\n  {text}\n")
+    made = {}
+    exec(compile(path.read_text(), str(path), "exec"), made)
+    parts._code.cache_clear()  # which lasts as long as a program
+    attack = attack_lib.Attack("mine", made["fit"], None, ({"none": 0.0},))
+    return attacking._digest(_task(0, attack, PLAIN), [], 1)
+
+  assert name("return 1") == name("return 1") != name("return 2")
 
 
 def _fit(attack, size):
