@@ -27,6 +27,7 @@ class Study(NamedTuple):
   config: Mapping[str, Any]
   folder: pathlib.Path
   command: str
+  anew: bool = False
 
   @property
   def log(self) -> pathlib.Path:
@@ -66,11 +67,11 @@ def _run(
 
   flags.FLAGS(sys.argv[:1])
   flags.FLAGS.verbosity = logging.WARNING
-  config, folder, command = study
+  config, folder, command, anew = study
 
   def body(_: list[str]) -> None:
     with preemption.at_once():
-      study_lib.run(config, folder, command=command)
+      study_lib.run(config, folder, command=command, anew=anew)
 
   program.guarded(body, [])
 

@@ -25,7 +25,13 @@ PROCESS_ID = flags.DEFINE_integer(
 TIMEOUT_S = flags.DEFINE_integer(
   "join_timeout_s", 300, "seconds to wait for the others", lower_bound=1
 )
-for flag in (COORDINATOR, NUM_PROCESSES, PROCESS_ID, TIMEOUT_S):
+for flag in (
+  COORDINATOR,
+  NUM_PROCESSES,
+  PROCESS_ID,
+  TIMEOUT_S,
+  program.AUDIT_ANEW,
+):
   # Listed by --help as the program's own.
   flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
 
@@ -45,6 +51,9 @@ def run(upto: str, **options: Any) -> None:
   """
   config, workdir = program.config(), program.workdir()
   options["command"] = program.command()
+  if program.AUDIT_ANEW.value and upto == "train":
+    program.fail("--audit_anew attacks: it goes with launch/audit.py or run.py")
+  options["anew"] = program.AUDIT_ANEW.value
   together = _join()
   from hybridpriv import study  # after the flags: JAX takes seconds to load
   from hybridpriv.train import preemption

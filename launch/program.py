@@ -33,6 +33,12 @@ CONFIG = config_flags.DEFINE_config_file(
 WORKDIR = flags.DEFINE_string(
   "workdir", None, "folder of the study; resumed where it stopped"
 )
+AUDIT_ANEW = flags.DEFINE_bool(
+  "audit_anew",
+  False,
+  "attack what was trained anew, where config.audit alone differs; what was"
+  " found before is kept in earlier/",
+)
 _MISSING = {
   "config": "name an experiment, as in --config=configs/spar_activity.py",
   "workdir": "name the folder of the study, as in --workdir=runs/mine",

@@ -47,7 +47,13 @@ def main(given: list[str]) -> None:
       program.fail("--config belongs to one study: name one workdir")
     from hybridpriv import study
 
-    study.run(program.config(), workdirs[0], "audit", command=program.command())
+    study.run(
+      program.config(),
+      workdirs[0],
+      "audit",
+      command=program.command(),
+      anew=program.AUDIT_ANEW.value,
+    )
   from hybridpriv.audit import card, compare
 
   if AGAINST.value and len(workdirs) == 1:

@@ -23,6 +23,10 @@ from absl import flags
 # Sections to which a run may add entries of its own.
 _OPEN = ("attacks", "objective", "players", "privatizers", "trainings")
 
+# Listed by --help as the program's own.
+flags.FLAGS.register_key_flag_for_module(
+  sys.argv[0], flags.FLAGS[program.AUDIT_ANEW.name]
+)
 RUNS = flags.DEFINE_list("runs", None, "run only these, as in block11,block12")
 EXECUTOR = flags.DEFINE_enum(
   "executor",
@@ -65,7 +69,9 @@ def main(_: list[str]) -> None:
   wanted = RUNS.value or list(runs)
   failing = _start(
     [
-      executors.Study(runs[name], folder / name, program.command())
+      executors.Study(
+        runs[name], folder / name, program.command(), program.AUDIT_ANEW.value
+      )
       for name in wanted
     ],
     folder,
@@ -123,7 +129,7 @@ def _has_nothing_to_do(study: executors.Study) -> bool:
   changed = ""
   with contextlib.suppress(workdir.Conflict):  # of which the run says so
     changed = workdir.check(study.folder, study.config)
-  return _is_done(study.folder) and not changed
+  return _is_done(study.folder) and not (changed and study.anew)
 
 
 def _is_done(folder: pathlib.Path) -> bool:

@@ -236,8 +236,8 @@ def test_a_run_that_is_to_be_audited_anew_is_not_over(executors, tmp_path):
   folder = tmp_path / "run"
   config = {"cut": "pool8", "audit": {"attack_seeds": 3}}
 
-  def is_over(**changes):
-    one = executors.Study({**config, **changes}, folder, "")
+  def is_over(anew=True, **changes):
+    one = executors.Study({**config, **changes}, folder, "", anew)
     return sweep._has_nothing_to_do(one)
 
   assert not is_over()
@@ -247,4 +247,5 @@ def test_a_run_that_is_to_be_audited_anew_is_not_over(executors, tmp_path):
   (folder / "report" / "index.html").touch()
   assert is_over()
   assert not is_over(audit={"attack_seeds": 5})  # hours, not for a login node
-  assert is_over(cut="pool9")  # it stops with one line
+  assert is_over(anew=False, audit={"attack_seeds": 5})  # one line says so
+  assert is_over(cut="pool9")  # likewise

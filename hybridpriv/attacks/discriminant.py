@@ -29,6 +29,8 @@ from hybridpriv.attacks import attack as attack_lib
 from hybridpriv.attacks import whitening
 
 LONGEST = 256  # values of a code that is whitened in full
+_MOST = 8192  # long codes of the attacker's own that fit in memory
+_TINY = 1e-6  # of all variance: what float32 holds
 
 
 def linear(
@@ -98,7 +100,7 @@ def shrinkage(
       1 leaves them as they are; or several to try.  Values of a ReLU that is
       hardly ever on are little but noise, and small for it.
     draws: how often the attacker has each of its own samples encoded; once if
-      codes have no noise.
+      codes have no noise, and less often where samples are thousands.
   """
 
   def fit(
@@ -107,7 +109,8 @@ def shrinkage(
     auxiliary: attack_lib.Auxiliary,
     knobs: Any,
   ) -> Any:
-    each = draws if victim.noise.is_random else 1
+    fit_in = max(_MOST // len(auxiliary.train), 1)
+    each = min(draws, fit_in) if victim.noise.is_random else 1
     own = _own(key, victim, auxiliary, each)
     unit = (own.std / jnp.max(own.std)) ** knobs["units"]
     rows = own.within * jnp.sqrt(own.weights)[:, None] * unit[None]
@@ -190,7 +193,8 @@ def _shrunk(rows: jax.Array, means: jax.Array, ridge: jax.Array) -> jax.Array:
     (A^T A + ridge * mean variance * I)^-1 means^T, [d, k].
   """
   num, size = rows.shape
-  level = ridge * jnp.sum(rows**2) / size + 1e-30
+  total = jnp.sum(rows**2)
+  level = jnp.maximum(ridge / size, _TINY) * total + 1e-30
 
   def solve(gram: jax.Array, right: jax.Array) -> jax.Array:
     full = gram + level * jnp.eye(len(gram), dtype=gram.dtype)

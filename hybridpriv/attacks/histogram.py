@@ -70,7 +70,6 @@ def bayes(
 def digits(
   *,
   components: tuple[int, ...] = (1, 8, 1_000_000),
-  draws: int = 4,
 ) -> attack_lib.Attack:
   """Attack by histograms of the digits of every value.
 
@@ -81,7 +80,6 @@ def digits(
 
   Args:
     components: as of `bayes`; digits here.
-    draws: how often the attacker has each of its own samples encoded.
   """
 
   def fit(
@@ -90,12 +88,12 @@ def digits(
     auxiliary: attack_lib.Auxiliary,
     knobs: Any,
   ) -> Any:
-    index = jnp.tile(auxiliary.train_index, draws)
+    index = auxiliary.train_index  # once: noise has no digits to learn
     codes = attack_lib.flatten(victim.sample(key, index))
-    used = jnp.tile(auxiliary.train, draws)[:, None] > 0
+    used = auxiliary.train[:, None] > 0
     largest = jnp.max(jnp.where(used, jnp.abs(codes), 0.0), axis=0)
     found = _counted(
-      _digits(codes, largest), index, auxiliary, draws, 16, knobs["components"]
+      _digits(codes, largest), index, auxiliary, 1, 16, knobs["components"]
     )
     return {**found, "largest": largest}
 

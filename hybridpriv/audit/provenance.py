@@ -24,6 +24,14 @@ def threat(results: Results) -> page.Section:
     }
   )
   blocks: list[page.Block] = [page.Text(results.study["threat"]["text"])]
+  if before := results.study.get("earlier_audits"):
+    times = "1 time" if before == 1 else f"{before} times"
+    blocks.append(
+      page.Text(
+        f"The same was audited {times} before, with other attacks or settings."
+        " What was found then is in the workdir, in `earlier/`."
+      )
+    )
   if data:
     blocks += [page.Text("The attacker's own data:"), page.Points(tuple(data))]
   if lacking := _without_result(results):

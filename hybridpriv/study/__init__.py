@@ -49,12 +49,10 @@ def run(
   *,
   command: str = "",
   profile: tuple[int, int] | None = None,
+  anew: bool = False,
   say: Callable[[str], None] = _say,
 ) -> pathlib.Path:
   """Run a study up to a stage.
-
-  A workdir whose study is attacked in another way, and is the same otherwise,
-  is attacked anew: its trainings stay, and so does what was found before.
 
   Args:
     config: plain nested dictionary, see `configs/default.py`.
@@ -62,6 +60,9 @@ def run(
     upto: last stage to run, one of `STAGES`.
     command: what was typed, for the report.
     profile: first and last step of the base training to profile.
+    anew: whether a study that was attacked in another way, and is the same
+      otherwise, is attacked anew: its trainings stay, and so does what was
+      found before.
     say: told one line for each stage.
 
   Returns:
@@ -100,6 +101,12 @@ def run(
     if codes.given(config) and results["audit"].exists():
       codes.check(config, results["audit"])
     if changed and "audit" in wanted:
+      if not anew:
+        raise workdir.Conflict(
+          f"{folder} holds a study that is attacked in another way ({changed}):"
+          " --audit_anew does it without training again and keeps what was"
+          " found, or use another --workdir"
+        )
       setup = prepare(config, folder)  # what cannot work sets nothing aside
       aside = workdir.set_aside(folder, config)
       kept = f"; what there was is in {aside}" if aside else ""

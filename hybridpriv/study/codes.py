@@ -326,4 +326,5 @@ def _describe(setup: Setup, why: str, queries: Sequence[int]) -> dict[str, Any]:
     "trainings": {},
     "config": workdir.study_of(config),
     "seconds": workdir.seconds(setup.folder),
+    "earlier_audits": workdir.num_earlier(setup.folder),
   }

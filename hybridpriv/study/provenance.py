@@ -47,6 +47,7 @@ def describe(setup: Setup) -> dict[str, Any]:
     "cost": cost.measure(setup),
     "config": workdir.study_of(record["config"]),
     "seconds": workdir.seconds(setup.folder),  # of the stages before
+    "earlier_audits": workdir.num_earlier(setup.folder),
   }
 
 

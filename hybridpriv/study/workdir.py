@@ -146,6 +146,11 @@ def set_aside(
   return aside
 
 
+def num_earlier(folder: pathlib.Path) -> int:
+  """Count the audits that were set aside."""
+  return len(list((folder / "earlier").glob("[!.]*")))
+
+
 def _link(source: Any, target: Any) -> None:
   """Give a file a second name, or copy it: none is ever written into."""
   try:

@@ -47,12 +47,17 @@ def test_another_attack_takes_no_training_and_keeps_what_there_was(
   # What cannot work sets nothing aside, and no other stage than the audit does.
   broken = {**more, "audit": {**more["audit"], "query_attacks": ("no.such",)}}
   with pytest.raises(ValueError, match="no.such"):
-    study.run(broken, tmp_path, say=quiet)
+    study.run(broken, tmp_path, anew=True, say=quiet)
   assert study.run(more, tmp_path, "fit", say=quiet).exists()
   assert _attacks(tmp_path) == before and not (tmp_path / "earlier").exists()
 
+  # Nor does who did not ask for it.
+  with pytest.raises(workdir.Conflict, match="centroid: None.*--audit_anew"):
+    study.run(more, tmp_path, say=quiet)
+  assert _attacks(tmp_path) == before and not (tmp_path / "earlier").exists()
+
   said = []
-  study.run(more, tmp_path, say=said.append)
+  study.run(more, tmp_path, anew=True, say=said.append)
   assert said[0].startswith("audit: anew (audit.attacks.centroid: None there")
   assert said[1:3] == ["train: done before", "fit: done before"]
   assert _attacks(tmp_path) == before | {"neighbour.centroid"}
@@ -67,6 +72,9 @@ def test_another_attack_takes_no_training_and_keeps_what_there_was(
     "nearest",
     "centroid",
   }
+  # The card says that it is the second of two.
+  assert found["study"]["earlier_audits"] == 1
+  assert "audited 1 time before" in (tmp_path / "report/report.md").read_text()
   # What there was can be read, and a report compares both.
   (aside,) = (tmp_path / "earlier").iterdir()
   assert _attacks(aside) == before and results.read(aside).rows
@@ -86,7 +94,7 @@ def test_an_audit_that_was_stopped_goes_on_in_another_way(
   study.run(config, tmp_path, "fit", say=quiet)
   more = {**config, "audit": {**config["audit"]}}
   more["audit"]["attacks"] = {"centroid": CENTROID}
-  study.run(more, tmp_path, "audit", say=quiet)
+  study.run(more, tmp_path, "audit", anew=True, say=quiet)
   assert "neighbour.centroid" in _attacks(tmp_path)
 
 
