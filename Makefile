@@ -50,11 +50,14 @@ _demo-phone: $(VENV)/.deploy
 	@$(bin)/python launch/serve.py --bundle=$(PHONE)/bundle --port=$(PORT)
 
 # Each study goes on where it was stopped, and is skipped when it is done; one
-# that fails does not keep the others from running.
+# that fails does not keep the others from running. ANEW=1 attacks those of an
+# older version anew without training them again.
 DATA ?=
 RUNS ?= runs/paper
 QUICK ?=
-lfw = --config.data.path=$(DATA)/lfw --config.features=$(RUNS)/features
+ANEW ?=
+anew = $(if $(ANEW),--audit_anew)
+lfw = --config.data.path=$(DATA)/lfw --config.features=$(RUNS)/features $(anew)
 ifeq ($(QUICK),)
 cuts = block11 block12 block13
 studies = $(cuts) untuned verification dpfe emotion sisfall recipe
@@ -100,10 +103,10 @@ study-emotion: $(VENV)/.pretrained
 	  --workdir=$(RUNS)/emotion
 study-sisfall: $(VENV)/.core
 	@$(launched)/run.py --config=configs/sisfall_activity.py:small \
-	  --config.data.path=$(DATA)/sisfall --workdir=$(RUNS)/sisfall
+	  --config.data.path=$(DATA)/sisfall $(anew) --workdir=$(RUNS)/sisfall
 study-recipe: $(VENV)/.core
 	@$(launched)/run.py --config=configs/paper/gender_vgg16.py:small \
-	  --config.data.path=$(DATA)/lfw --workdir=$(RUNS)/recipe
+	  --config.data.path=$(DATA)/lfw $(anew) --workdir=$(RUNS)/recipe
 
 # Tests of one file share what they compile and train, so they stay together. A
 # worker that died is not replaced: the run would wait for ever for the new one.

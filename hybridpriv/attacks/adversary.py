@@ -21,6 +21,7 @@ Init = Callable[[jax.Array, jax.Array, int], Any]
 # (parameters, codes [b, ...]) -> outputs [b, n]
 Logits = Callable[[Any, jax.Array], jax.Array]
 
+LONG = 1024  # values of a code; of more, principal components are seen
 CHUNK = 25  # steps between two looks at validation
 
 
@@ -139,6 +140,7 @@ def learn(
   learning_rate: jax.Array,
   weight_decay: jax.Array | float = 0.0,
   by_channel: bool = False,
+  components: int = 0,
   batch_size: int = 64,
   max_steps: int = 1000,
   patience: int = 6,
@@ -148,7 +150,9 @@ def learn(
   Batches are balanced by class.  Every step draws new noise; validation draws
   new noise at every look.  Codes are standardised by the mean and spread of
   the attacker's own training codes; short ones that still vary much more in one
-  direction than in another are whitened too, see `whitening`.
+  direction than in another are whitened too, and of long ones the principal
+  components may be, see `whitening`: steps along the values of a whole feature
+  end long before what is small in it has its share.
 
   Args:
     key: typed key.
@@ -162,13 +166,15 @@ def learn(
     by_channel: whether the components of a channel, the last axis, have one
       spread, so that a pattern is as large wherever it stands; such codes are
       not whitened.
+    components: whitened principal components that codes of more than 1,024
+      values are seen by, at most; 0 for their values.
     batch_size: samples a step.
     max_steps: hard limit.
     patience: looks at validation without a new best before it stops.
 
   Returns:
-    {"params", "mean", "std"}, and "turn" for codes that may be whitened, of
-    the look with the lowest balanced validation loss.
+    {"params", "mean", "std"}, and "turn" for codes that are whitened, of the
+    look with the lowest balanced validation loss.
   """
   keys = jax.random.split(key, 3)
   weights, held_out = auxiliary.train_weights, auxiliary.validation_index
@@ -176,20 +182,35 @@ def learn(
   mean, std = attack_lib.moments(attack_lib.flatten(sent), weights)
   if by_channel:
     std = _shared(std, sent.shape[1:])
-  scale = {"mean": mean, "std": std}
+  scale, own = {"mean": mean, "std": std}, None
   if not by_channel and len(std) <= whitening.LONGEST:
     codes = attack_lib.standardise(sent, mean, std)
     scale["turn"] = whitening.where_uneven(codes, weights)
+  elif not by_channel and components and len(std) > LONG:
+    # A value that hardly ever varies is as large as others once it is scaled,
+    # and says as little.
+    unit = jnp.sqrt(std / jnp.max(std))
+    codes = attack_lib.standardise(sent, mean, std) * unit[None]
+    size = min(components, len(weights))
+    turn = whitening.principal(keys[1], codes, weights, size)
+    scale["turn"] = unit[:, None] * turn
+    if not victim.noise.is_random:
+      # Once, and not at every step.
+      places = jnp.arange(victim.rows.shape[0])
+      own = scaled(scale, victim.sample(keys[0], places))
 
   def entropy(params: Any, noise: jax.Array, index: jax.Array) -> jax.Array:
-    codes = scaled(scale, victim.sample(noise, index))
+    if own is None:
+      codes = scaled(scale, victim.sample(noise, index))
+    else:
+      codes = own[index]
     return optax.softmax_cross_entropy_with_integer_labels(
       logits(params, codes), auxiliary.label[index]
     )
 
   best = descend(
     keys[2],
-    init(keys[1], jnp.zeros((1, *sent.shape[1:])), auxiliary.num_classes),
+    init(keys[1], scaled(scale, sent[:1]), auxiliary.num_classes),
     draw=lambda pick: choose(pick, weights, batch_size),
     loss=lambda params, noise, index: jnp.mean(entropy(params, noise, index)),
     judge=lambda params, noise: jnp.sum(
@@ -204,11 +225,14 @@ def learn(
 
 
 def scaled(attacker: Mapping[str, jax.Array], codes: jax.Array) -> jax.Array:
-  """Give codes [b, ...] as the network of `learn` sees them, in their shape."""
+  """Give codes [b, ...] as the network of `learn` sees them.
+
+  They keep their shape; of components there are as many as there are, [b, r].
+  """
   found = attack_lib.standardise(codes, attacker["mean"], attacker["std"])
   if "turn" in attacker:
     found = whitening.product(found, attacker["turn"])
-  return found.reshape(codes.shape)
+  return found.reshape(codes.shape if found.size == codes.size else found.shape)
 
 
 def _shared(std: jax.Array, shape: tuple[int, ...]) -> jax.Array:

@@ -22,6 +22,7 @@ def linear(
   learning_rate: float | tuple[float, ...] = (0.003, 0.03),
   weight_decay: float | tuple[float, ...] = (0.001, 0.3),
   max_steps: int = 1000,
+  components: int = 256,
 ) -> attack_lib.Attack:
   """Attack with multinomial logistic regression.
 
@@ -29,6 +30,7 @@ def linear(
     learning_rate: rate, or rates to try.
     weight_decay: decoupled weight decay, or several to try.
     max_steps: limit of the training.
+    components: of codes of more than 1,024 values, see `adversary.learn`.
   """
   return _attack(
     "attribute.linear",
@@ -36,6 +38,7 @@ def linear(
     learning_rate,
     weight_decay,
     max_steps,
+    components=components,
   )
 
 
@@ -46,6 +49,7 @@ def mlp(
   learning_rate: float | tuple[float, ...] = (0.001, 0.005),
   weight_decay: float | tuple[float, ...] = (0.001, 0.3),
   max_steps: int = 1000,
+  components: int = 256,
 ) -> attack_lib.Attack:
   """Attack with a multi-layer perceptron.
 
@@ -55,10 +59,15 @@ def mlp(
     learning_rate: rate, or rates to try.
     weight_decay: decoupled weight decay, or several to try.
     max_steps: limit of the training.
+    components: of codes of more than 1,024 values, see `adversary.learn`.
   """
-  network = adversary.dense((width,) * depth)
   return _attack(
-    "attribute.mlp", *network, learning_rate, weight_decay, max_steps
+    "attribute.mlp",
+    *adversary.dense((width,) * depth),
+    learning_rate,
+    weight_decay,
+    max_steps,
+    components=components,
   )
 
 
@@ -192,6 +201,7 @@ def _attack(
   max_steps: int,
   *,
   by_channel: bool = False,
+  components: int = 0,
 ) -> attack_lib.Attack:
   """Make an attack of a network."""
 
@@ -210,6 +220,7 @@ def _attack(
       learning_rate=knobs["learning_rate"],
       weight_decay=knobs["weight_decay"],
       by_channel=by_channel,
+      components=components,
       max_steps=max_steps,
     )
 

@@ -37,6 +37,7 @@ def frozen_mlp(
     learning_rate=float(learning_rate),
     weight_decay=0.0,
     max_steps=max_steps,
+    components=0,
   )
 
   def fit(

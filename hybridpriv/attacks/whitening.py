@@ -24,6 +24,8 @@ import jax.numpy as jnp
 LONGEST = 64  # values of a code; more have more noise to whiten than secrets
 _TINY = 1e-6  # of the variances: what float32 holds
 _UNEVEN = 0.1  # of a variance: attackers that learn by gradient manage
+_SHIFT = 1e-5  # of the largest variance there can be, for each direction
+_SHRUNK = 1e-2  # of the mean variance, added along each principal direction
 _SAMPLES = 2  # for each value: of fewer a covariance is uneven by itself
 
 
@@ -71,6 +73,55 @@ def where_uneven(codes: jax.Array, weights: jax.Array) -> jax.Array:
     matrix(codes, weights),
     jnp.eye(codes.shape[1], dtype=codes.dtype),
   )
+
+
+def principal(
+  key: jax.Array, codes: jax.Array, weights: jax.Array, size: int
+) -> jax.Array:
+  """Find directions in which long codes vary most, and whiten along these.
+
+  They are those of a randomised range finder with one power iteration: sums of
+  products of matrices, and nothing of the size of a code squared.
+
+  Args:
+    key: typed key.
+    codes: centred codes [m, d].
+    weights: of the codes [m], sum 1.
+    size: number of directions r, at most m and d.
+
+  Returns:
+    [d, r]; codes @ matrix vary alike, the smallest of them less.
+
+  References:
+    Halko, Martinsson and Tropp 2011, algorithm 4.4, arXiv 0909.4061;
+    Fukaya et al. 2020, shifted Cholesky QR.
+  """
+  rows = codes * jnp.sqrt(weights)[:, None]
+  seen = product(rows.T, jax.random.normal(key, (len(rows), size)))
+  seen = product(rows.T, product(rows, _orthonormal(seen)))
+  seen = _orthonormal(seen)
+  spread = _covariance(product(codes, seen), weights)
+  return product(seen, _inverse_root(_raised(spread, _SHRUNK)))
+
+
+def _orthonormal(vectors: jax.Array) -> jax.Array:
+  """Turn columns [d, r] into nearly orthonormal ones of the same span.
+
+  By Cholesky QR, shifted: columns of a code that has collapsed are all but
+  one, and what float32 does not tell apart of them stays small.
+  """
+  for _ in range(2):
+    length = jnp.sqrt(jnp.sum(vectors**2, axis=0, keepdims=True))
+    vectors = vectors / (length + 1e-30)
+    gram = _raised(product(vectors.T, vectors), _SHIFT * len(vectors.T))
+    vectors = product(vectors, _inverse_root(gram))
+  return vectors
+
+
+def _raised(matrix: jax.Array, share: float) -> jax.Array:
+  """Add a share of the mean of its diagonal to a matrix [d, d]."""
+  unit = jnp.trace(matrix) / len(matrix)
+  return matrix + share * unit * jnp.eye(len(matrix), dtype=matrix.dtype)
 
 
 def product(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ import pytest
 from hybridpriv.attacks import attack as attack_lib
 from hybridpriv.attacks import attribute
 from hybridpriv.audit import engine, problems
-from hybridpriv.privatizers import privatizer
+from hybridpriv.privatizers import noise, privatizer
 
 RNG = np.random.default_rng(0)
 SIDE = 2 * (np.arange(240) % 2) - 1
@@ -217,3 +217,50 @@ def test_convolutions_apply_to_maps_and_signals_only():
     assert applies(chain, shape)
   for shape in ((8,), (2, 64), (2, 9, 4), (33, 32, 3), (1025, 2), (3, 3, 3, 3)):
     assert not applies(chain, shape)
+
+
+# --- Codes of more than 1,024 values.
+
+
+def _faces(num=240, size=1100):
+  """Makes features of a few large directions; a small one tells the class."""
+  rng = np.random.default_rng(5)
+  hidden = rng.normal(size=(num, 30)) * np.geomspace(1000, 1, 30)
+  label = (hidden[:, 20] > 0).astype(int)
+  hidden[:, 20] *= 2
+  codes = hidden @ rng.normal(size=(30, size)) / np.sqrt(size)
+  return codes.astype("f4"), label
+
+
+@pytest.mark.parametrize("name", ["linear", "mlp"])
+def test_in_long_codes_small_directions_are_found_by_their_components(name):
+  codes, label = _faces()
+  found = {
+    components: compiled(
+      getattr(attribute, name)(max_steps=300, components=components)
+    )(codes, label, 0.003)[0]
+    for components in (0, 256)
+  }
+  assert found[256] > 0.8 and found[256] > found[0] + 0.15
+
+
+def test_long_codes_without_noise_are_turned_once_and_others_at_every_step():
+  codes, label = _faces()
+  attack = attribute.linear(max_steps=50)
+  knobs = {"learning_rate": 0.003, "weight_decay": 0.001}
+  silent = noise.isotropic(sigma=1.0)
+  auxiliary = attack_lib.Auxiliary(
+    jnp.asarray(label[:180]), jnp.ones(120), jnp.ones(60), 2
+  )
+  scores = []
+  for chain, law in (
+    (privatizer.chain(), ()),
+    (privatizer.chain(silent), ({"std": jnp.zeros(1)},)),
+  ):
+    victim = attack_lib.Victim(
+      jnp.asarray(codes)[None], law, jnp.int32(0), jnp.arange(180), chain
+    )
+    attacker = attack.fit(jax.random.key(0), victim, auxiliary, knobs)
+    assert attacker["turn"].shape == (1100, 120)
+    scores.append(attack.score(attacker, jnp.asarray(codes[180:])))
+  np.testing.assert_allclose(*scores, rtol=1e-3, atol=1e-3)

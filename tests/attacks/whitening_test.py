@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -90,3 +91,34 @@ def test_of_few_samples_no_direction_is_known_to_be_small(num, is_known):
 def test_codes_that_are_all_the_same_stay_finite():
   found = whitening.where_uneven(jnp.zeros((NUM, 3)), jnp.asarray(WEIGHTS))
   assert np.all(np.isfinite(found))
+
+
+@pytest.mark.parametrize("num", [60, 2000])  # fewer codes than directions
+def test_principal_directions_hold_what_varies_most(num):
+  rng = np.random.default_rng(3)
+  hidden = rng.normal(size=(num, 8)) * 10.0 ** np.arange(2, -2, -0.5)
+  mixed = np.linalg.qr(rng.normal(size=(1200, 8)))[0]
+  codes = (hidden @ mixed.T + 1e-3 * rng.normal(size=(num, 1200))).astype("f4")
+  codes -= codes.mean(0)
+  weights = jnp.full(num, 1 / num)
+  turn = whitening.principal(jax.random.key(0), jnp.asarray(codes), weights, 32)
+  assert turn.shape == (1200, 32)
+  # Each is divided by its size, to which a hundredth of the mean is added.
+  variance = np.linalg.svd(codes / np.sqrt(num), compute_uv=False)[:32] ** 2
+  expected = variance / (variance + 0.01 * variance.mean())
+  found = np.linalg.svd(codes @ turn / np.sqrt(num), compute_uv=False) ** 2
+  np.testing.assert_allclose(found, expected, atol=0.01)
+
+
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_principal_directions_of_a_collapsed_code_are_finite(rank):
+  rng = np.random.default_rng(4)
+  codes = rng.normal(size=(300, rank)) @ rng.normal(size=(rank, 1100))
+  codes = (codes * 1e3 + 1e-4 * rng.normal(size=(300, 1100))).astype("f4")
+  codes -= codes.mean(0)
+  weights = jnp.full(300, 1 / 300)
+  turn = whitening.principal(
+    jax.random.key(0), jnp.asarray(codes), weights, 256
+  )
+  seen = codes @ turn
+  assert np.all(np.isfinite(seen)) and np.linalg.norm(np.cov(seen.T), 2) < 1.1
