@@ -5,16 +5,16 @@ import pytest
 
 from hybridpriv.attacks import whitening
 
-RNG = np.random.default_rng(0)
 NUM = 2000
 WEIGHTS = np.full(NUM, 1 / NUM, "f4")
 
 
 def turned(*stds):
   """Makes independent numbers, and codes of them turned by a rotation."""
-  values = RNG.normal(size=(NUM, len(stds))) * stds
+  rng = np.random.default_rng(0)
+  values = rng.normal(size=(NUM, len(stds))) * stds
   values -= values.mean(0)
-  turn = np.linalg.qr(RNG.normal(size=(len(stds),) * 2))[0]
+  turn = np.linalg.qr(rng.normal(size=(len(stds),) * 2))[0]
   return values, (values @ turn).astype("f4")
 
 
