@@ -182,30 +182,19 @@ def learn(
   mean, std = attack_lib.moments(attack_lib.flatten(sent), weights)
   if by_channel:
     std = _shared(std, sent.shape[1:])
-  scale, own = {"mean": mean, "std": std}, None
+  scale = {"mean": mean, "std": std}
   if not by_channel and len(std) <= whitening.LONGEST:
     codes = attack_lib.standardise(sent, mean, std)
     scale["turn"] = whitening.where_uneven(codes, weights)
   elif not by_channel and components and len(std) > LONG:
-    # A value that hardly ever varies is as large as others once it is scaled,
-    # and says as little.
-    unit = jnp.sqrt(std / jnp.max(std))
-    codes = attack_lib.standardise(sent, mean, std) * unit[None]
-    size = min(components, len(weights))
-    turn = whitening.principal(keys[1], codes, weights, size)
-    scale["turn"] = unit[:, None] * turn
-    if not victim.noise.is_random:
-      # Once, and not at every step.
-      places = jnp.arange(victim.rows.shape[0])
-      own = scaled(scale, victim.sample(keys[0], places))
+    scale["turn"] = to_components(
+      keys[1], scale, attack_lib.flatten(sent), weights, components
+    )
+  see = sight(scale, victim)
 
   def entropy(params: Any, noise: jax.Array, index: jax.Array) -> jax.Array:
-    if own is None:
-      codes = scaled(scale, victim.sample(noise, index))
-    else:
-      codes = own[index]
     return optax.softmax_cross_entropy_with_integer_labels(
-      logits(params, codes), auxiliary.label[index]
+      logits(params, see(noise, index)), auxiliary.label[index]
     )
 
   best = descend(
@@ -222,6 +211,56 @@ def learn(
     patience=patience,
   )
   return {"params": best} | scale
+
+
+def to_components(
+  key: jax.Array,
+  scale: Mapping[str, jax.Array],
+  codes: jax.Array,
+  weights: jax.Array,
+  size: int,
+) -> jax.Array:
+  """Find the matrix that turns long codes into whitened principal components.
+
+  Components are those of values that keep the root of their unit: one that
+  hardly ever varies is as large as others once it is scaled, and says little.
+
+  Args:
+    key: typed key.
+    scale: "mean" and "std" of the codes' values [d].
+    codes: the attacker's own [m, d].
+    weights: of the codes [m], sum 1.
+    size: number of components, at most.
+
+  Returns:
+    [d, r], for codes that are standardised, see `scaled`.
+  """
+  unit = jnp.sqrt(scale["std"] / jnp.max(scale["std"]))
+  codes = attack_lib.standardise(codes, scale["mean"], scale["std"])
+  size = min(size, *codes.shape)
+  turn = whitening.principal(key, codes * unit[None], weights, size)
+  return unit[:, None] * turn
+
+
+def sight(
+  scale: Mapping[str, jax.Array], victim: attack_lib.Victim
+) -> Callable[[jax.Array, jax.Array], jax.Array]:
+  """Make what draws a victim's codes as its attacker sees them.
+
+  Args:
+    scale: see `scaled`.
+    victim: sampler of defended codes.
+
+  Returns:
+    (key, places [b]) -> codes [b, ...].  Components of what is sent without
+    noise are computed once, and not at every step.
+  """
+  turn = scale.get("turn")
+  if victim.noise.is_random or turn is None or turn.shape[0] == turn.shape[1]:
+    return lambda key, index: scaled(scale, victim.sample(key, index))
+  places = jnp.arange(victim.rows.shape[0])
+  own = scaled(scale, victim.clean(places))
+  return lambda key, index: own[index]
 
 
 def scaled(attacker: Mapping[str, jax.Array], codes: jax.Array) -> jax.Array:

@@ -6,7 +6,6 @@ and no gallery: linked codes are a profile.  Scored by the area under the ROC
 curve and by the share of true links found at one false alarm in a hundred.
 """
 
-import math
 from typing import Any
 
 import jax
@@ -17,13 +16,19 @@ from hybridpriv.attacks import adversary
 from hybridpriv.attacks import attack as attack_lib
 from hybridpriv.attacks.likelihood import product
 
-_LARGEST = 256  # values of a code whose covariances are formed
+# Values of a code that are compared themselves; longer ones are seen by as many
+# whitened principal components.
+_LARGEST = 256
 FALSE_ALARMS = 0.01
 _FIRST, _LAST = -(2**31), 2**31 - 1  # of int32
 
 
 def cosine() -> attack_lib.Attack:
-  """Compare standardised codes by the angle between them, without learning."""
+  """Compare codes by the angle between them, without learning who is who.
+
+  Codes are standardised, and those of more than 256 values seen by as many
+  whitened principal components.
+  """
 
   def fit(
     key: jax.Array,
@@ -32,15 +37,10 @@ def cosine() -> attack_lib.Attack:
     knobs: Any,
   ) -> Any:
     del knobs
-    own = attack_lib.flatten(victim.sample(key, auxiliary.train_index))
-    mean, std = attack_lib.moments(own, auxiliary.train_weights)
-    return {"mean": mean, "std": std}
+    return _scale(key, victim, auxiliary)[0]
 
   def compare(attacker: Any, a: jax.Array, b: jax.Array) -> jax.Array:
-    a, b = (
-      attack_lib.standardise(x, attacker["mean"], attacker["std"])
-      for x in (a, b)
-    )
+    a, b = (_seen(attacker, x) for x in (a, b))
     return product(_unit(a), _unit(b).T)
 
   return attack_lib.Attack(
@@ -57,9 +57,8 @@ def two_covariance(
   two codes of one person are Gaussian with covariance $B$ between them, those
   of two people with none, and $\log p(a, b | \mathrm{one}) - \log p(a, b |
   \mathrm{two})$ is what no test of such codes can better.  $W$, noise and all,
-  and $B$ are estimated from the attacker's people.
-
-  Applies to codes of up to 256 values.
+  and $B$ are estimated from the attacker's people.  Codes of more than 256
+  values are seen by as many whitened principal components.
 
   Args:
     shrink: shares of the mean variance that are added to $W$, to try.
@@ -75,11 +74,9 @@ def two_covariance(
     auxiliary: attack_lib.Auxiliary,
     knobs: Any,
   ) -> Any:
-    index = auxiliary.train_index
-    codes = attack_lib.flatten(victim.sample(key, index))
-    mean, std = attack_lib.moments(codes, auxiliary.train_weights)
-    codes = attack_lib.standardise(codes, mean, std)
-    one_hot = jax.nn.one_hot(auxiliary.label[index], auxiliary.num_classes)
+    scale, codes = _scale(key, victim, auxiliary)
+    label = auxiliary.label[auxiliary.train_index]
+    one_hot = jax.nn.one_hot(label, auxiliary.num_classes)
     one_hot = one_hot * auxiliary.train[:, None]  # [m, c]
     count = jnp.sum(one_hot, axis=0)
     known = count > 0
@@ -104,8 +101,7 @@ def two_covariance(
     ratio, basis = jnp.linalg.eigh((scaled + scaled.T) / 2)
     to_basis = jax.scipy.linalg.solve_triangular(root.T, basis, lower=False)
     return {
-      "mean": mean,
-      "std": std,
+      **scale,
       "middle": middle,
       "to_basis": to_basis,
       "ratio": jnp.maximum(ratio, 0),
@@ -114,9 +110,7 @@ def two_covariance(
   def compare(attacker: Any, a: jax.Array, b: jax.Array) -> jax.Array:
     a, b = (
       product(
-        attack_lib.standardise(x, attacker["mean"], attacker["std"])
-        - attacker["middle"][None],
-        attacker["to_basis"],
+        _seen(attacker, x) - attacker["middle"][None], attacker["to_basis"]
       )
       for x in (a, b)
     )
@@ -134,7 +128,6 @@ def two_covariance(
     fit,
     compare,
     tuple({"shrink": s} for s in shrink),
-    applies=lambda noise, shape: math.prod(shape) <= _LARGEST,
     links=True,
   )
 
@@ -149,7 +142,8 @@ def metric(
 ) -> attack_lib.Attack:
   """Compare codes by a distance that was learned from pairs, with fresh noise.
 
-  Standardised codes are mapped to `width` numbers by a matrix that starts as a
+  Standardised codes, or of more than 256 values as many whitened principal
+  components, are mapped to `width` numbers by a matrix that starts as a
   projection at random, which keeps distances; the odds of one person fall with
   the squared distance of what it gives.
 
@@ -193,9 +187,8 @@ def metric(
     keys = jax.random.split(key, 4)
     weights, held_out = auxiliary.train_weights, auxiliary.validation_index
     ones, judged = jnp.ones(batch_size), auxiliary.validation
-    own = attack_lib.flatten(victim.sample(keys[0], auxiliary.train_index))
-    mean, std = attack_lib.moments(own, weights)
-    size = own.shape[1]
+    scale, own = _scale(keys[0], victim, auxiliary)
+    see, size = adversary.sight(scale, victim), own.shape[1]
     matrix = jax.random.normal(keys[1], (size, width)) / jnp.sqrt(size * width)
     params = {
       "matrix": matrix,
@@ -212,8 +205,7 @@ def metric(
     def cost(
       params: Any, noise: jax.Array, index: jax.Array, mask: jax.Array
     ) -> jax.Array:
-      codes = victim.sample(noise, index)
-      codes = attack_lib.standardise(codes, mean, std)
+      codes = attack_lib.flatten(see(noise, index))
       return loss(params, codes, auxiliary.label[index], mask)
 
     best = adversary.descend(
@@ -226,13 +218,10 @@ def metric(
       max_steps=max_steps,
       patience=patience,
     )
-    return {"params": best, "mean": mean, "std": std}
+    return {"params": best, **scale}
 
   def compare(attacker: Any, a: jax.Array, b: jax.Array) -> jax.Array:
-    a, b = (
-      attack_lib.standardise(x, attacker["mean"], attacker["std"])
-      for x in (a, b)
-    )
+    a, b = (_seen(attacker, x) for x in (a, b))
     return logits(attacker["params"], a, b)
 
   return attack_lib.Attack(
@@ -242,6 +231,26 @@ def metric(
     tuple({"learning_rate": rate} for rate in learning_rate),
     links=True,
   )
+
+
+def _scale(
+  key: jax.Array, victim: attack_lib.Victim, auxiliary: attack_lib.Auxiliary
+) -> tuple[dict[str, jax.Array], jax.Array]:
+  """Find how an attacker sees codes; also give its own so, [m, r]."""
+  weights = auxiliary.train_weights
+  own = attack_lib.flatten(victim.sample(key, auxiliary.train_index))
+  mean, std = attack_lib.moments(own, weights)
+  scale = {"mean": mean, "std": std}
+  if len(std) > _LARGEST:
+    turning = jax.random.fold_in(key, 1)
+    scale["turn"] = adversary.to_components(
+      turning, scale, own, weights, _LARGEST
+    )
+  return scale, _seen(scale, own)
+
+
+def _seen(attacker: Any, codes: jax.Array) -> jax.Array:
+  return attack_lib.flatten(adversary.scaled(attacker, codes))
 
 
 def judge(

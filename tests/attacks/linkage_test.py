@@ -232,10 +232,34 @@ def test_the_ratio_is_that_of_the_two_covariances(key, asked, codes):
   np.testing.assert_allclose(difference, difference[0, 0], atol=1e-3)
 
 
-def test_long_codes_have_no_covariances():
-  attack = ATTACKS["two_covariance"]
-  assert attack.applies(NOISE, (256,))
-  assert not attack.applies(NOISE, (4, 4, 256))
+@pytest.mark.parametrize("sigma", [0.0, 0.01])  # seen once, and at every step
+@each_attack
+def test_people_are_linked_by_small_directions_of_long_codes(
+  name, sigma, person, asked
+):
+  # What varies most, thirty times as much, is alike for all people.
+  rng = np.random.default_rng(1)
+  large = 30 * rng.normal(size=(len(person), 10))
+  small = rng.normal(size=(PEOPLE, 10))[person]
+  small = small + 0.3 * rng.normal(size=small.shape)
+  hidden = np.concatenate([large, small], 1)
+  codes = hidden @ rng.normal(size=(20, 400)) / 20
+  law = ({"std": jnp.full(1, sigma)},) if sigma else ()
+  chain = NOISE if sigma else privatizer.chain()
+  victim = engine.Victims(
+    ["code"], np.zeros(1, int), codes.astype("f4")[None], law, chain
+  )
+  outcome = engine.attack_all(
+    ATTACKS[name],
+    victim,
+    asked[:1],
+    [(0, 0)],
+    key=jax.random.key(0),
+    seeds=1,
+    draws=1,
+  )[0, 0]
+  # The angle knows no small direction from one of noise.
+  assert outcome.validation > {"cosine": 0.9}.get(name, 0.97)
 
 
 def test_people_are_in_one_part_and_tested_once(asked, person):
