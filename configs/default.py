@@ -213,6 +213,8 @@ def get_config() -> config_dict.ConfigDict:
   c.audit.floor_attacks.linear = {"function": "attribute.linear"}
   c.audit.floor_attacks.mlp = {"function": "attribute.mlp"}
   c.audit.floor_attacks.centroid = {"function": "neighbour.centroid"}
+  # Of the raw inputs, whose attackers these are too.
+  c.audit.floor_attacks.shrunk = {"function": "discriminant.shrinkage"}
   return c
 
 
