@@ -22,7 +22,6 @@ Init = Callable[[jax.Array, jax.Array, int], Any]
 Logits = Callable[[Any, jax.Array], jax.Array]
 
 LONG = 1024  # values of a code; of more, principal components are seen
-_ABOVE = 1e5  # of the variance of small directions: these may be but noise
 _LEAST = 0.03  # of a unit: one huge value would leave all others none
 CHUNK = 25  # steps between two looks at validation
 
@@ -226,8 +225,6 @@ def to_components(
 
   Components are those of values that keep the root of their unit: one that
   hardly ever varies is as large as others once it is scaled, and says little.
-  A few directions that drown all others come down first, see
-  `whitening.level`.
 
   Args:
     key: typed key.
@@ -243,11 +240,8 @@ def to_components(
   unit = jnp.maximum(unit, _LEAST)
   codes = attack_lib.standardise(codes, scale["mean"], scale["std"])
   size = min(size, *codes.shape)
-  codes = codes * unit[None]
-  levels = whitening.level(codes * jnp.sqrt(weights)[:, None], _ABOVE)
-  codes = whitening.levelled(codes, levels)
-  turn = whitening.principal(key, codes, weights, size)
-  return unit[:, None] * whitening.of_levelled(levels, turn)
+  turn = whitening.principal(key, codes * unit[None], weights, size)
+  return unit[:, None] * turn
 
 
 def sight(

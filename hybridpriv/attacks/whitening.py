@@ -105,9 +105,7 @@ def principal(
   return product(seen, _inverse_root(_raised(spread, _SHRUNK)))
 
 
-def level(
-  rows: jax.Array, above: float = 1.0
-) -> list[tuple[jax.Array, jax.Array]]:
+def level(rows: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
   """Find how to bring the few directions to size that drown all others.
 
   Noise ten thousand times as large as what tells a secret, along 64 directions
@@ -118,7 +116,6 @@ def level(
 
   Args:
     rows: centred codes [m, d], the square root of the weight in every row.
-    above: how much more variance than the others', on average, they keep.
 
   Returns:
     Two pairs, V [d, r] and B [r, r]: z becomes z + z V B V^T by one after the
@@ -134,7 +131,7 @@ def level(
     spread = product(seen.T, seen)
     held = jnp.trace(spread)
     rest = jnp.sum((rows - product(seen, wide.T)) ** 2)
-    unit = jnp.maximum(above * rest / min(rows.shape), _TINY * held)
+    unit = jnp.maximum(rest / min(rows.shape), _TINY * held)
     unit = jnp.maximum(unit, least)
     identity = jnp.eye(size, dtype=rows.dtype)
     root = _inverse_root(spread + unit * identity)

@@ -98,16 +98,13 @@ def test_samples_are_drawn_as_often_as_they_weigh():
   assert share[1] == share[4] == 0
 
 
-@pytest.mark.parametrize("hidden_by", ["one value", "one direction"])
-def test_what_is_large_leaves_the_rest_among_the_components(hidden_by):
+def test_a_huge_value_leaves_the_rest_among_the_components():
   rng = np.random.default_rng(0)
   number = rng.normal(size=400)
   codes = number[:, None] * rng.choice([-1, 1], size=1100)
   codes += 0.2 * rng.normal(size=codes.shape)
-  if hidden_by == "one value":  # now and then, as a mark of what is missing
-    codes[:, 0] = np.where(rng.uniform(size=400) < 0.05, 1e30, 0.0)
-  else:
-    codes += 1e5 * rng.normal(size=(400, 1)) * rng.choice([-1, 1], size=1100)
+  # Now and then, as a mark of what is missing.
+  codes[:, 0] = np.where(rng.uniform(size=400) < 0.05, 1e30, 0.0)
   codes, weights = jnp.asarray(codes, jnp.float32), jnp.full(300, 1 / 300)
   mean, std = attack_lib.moments(codes[:300], weights)
   scale = {"mean": mean, "std": std}
