@@ -22,6 +22,7 @@ Init = Callable[[jax.Array, jax.Array, int], Any]
 Logits = Callable[[Any, jax.Array], jax.Array]
 
 LONG = 1024  # values of a code; of more, principal components are seen
+_LEAST = 0.03  # of a unit: one huge value would leave all others none
 CHUNK = 25  # steps between two looks at validation
 
 
@@ -236,6 +237,7 @@ def to_components(
     [d, r], for codes that are standardised, see `scaled`.
   """
   unit = jnp.sqrt(scale["std"] / jnp.max(scale["std"]))
+  unit = jnp.maximum(unit, _LEAST)
   codes = attack_lib.standardise(codes, scale["mean"], scale["std"])
   size = min(size, *codes.shape)
   turn = whitening.principal(key, codes * unit[None], weights, size)

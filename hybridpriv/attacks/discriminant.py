@@ -92,7 +92,8 @@ def shrinkage(
 
   Applies to codes of more than 256 values, of which whole features are: there
   training by gradient stops long before the small directions that tell people
-  apart have their share.
+  apart have their share.  A few directions of noise that drown all others come
+  down first, see `whitening.level`.
 
   Args:
     ridge: as of `linear`; codes have many directions of next to no variance.
@@ -115,7 +116,10 @@ def shrinkage(
     unit = (own.std / jnp.max(own.std)) ** knobs["units"]
     rows = own.within * jnp.sqrt(own.weights)[:, None] * unit[None]
     means = own.means * unit[None]
-    turn = _shrunk(rows, means, knobs["ridge"])
+    levels = whitening.level(rows)
+    rows, levelled = (whitening.levelled(x, levels) for x in (rows, means))
+    turn = _shrunk(rows, levelled, knobs["ridge"])
+    turn = whitening.of_levelled(levels, turn)
     return {
       "mean": own.mean,
       "std": own.std,

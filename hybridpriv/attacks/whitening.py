@@ -27,6 +27,10 @@ _UNEVEN = 0.1  # of a variance: attackers that learn by gradient manage
 _SHIFT = 1e-5  # of the largest variance there can be, for each direction
 _SHRUNK = 1e-2  # of the mean variance, added along each principal direction
 _SAMPLES = 2  # for each value: of fewer a covariance is uneven by itself
+_WIDE = 64  # directions of a long code that may be levelled
+_EACH = 4  # samples for each of them, at least: fewer they would hold by chance
+_REST = 1e-2  # of all variance, in all other directions: next to nothing
+_ROUNDING = 1e-10  # of all variance: below, what is left is rounding
 
 
 def matrix(
@@ -96,12 +100,71 @@ def principal(
     Halko, Martinsson and Tropp 2011, algorithm 4.4, arXiv 0909.4061;
     Fukaya et al. 2020, shifted Cholesky QR.
   """
-  rows = codes * jnp.sqrt(weights)[:, None]
-  seen = product(rows.T, jax.random.normal(key, (len(rows), size)))
-  seen = product(rows.T, product(rows, _orthonormal(seen)))
-  seen = _orthonormal(seen)
+  seen = _widest(key, codes * jnp.sqrt(weights)[:, None], size)
   spread = _covariance(product(codes, seen), weights)
   return product(seen, _inverse_root(_raised(spread, _SHRUNK)))
+
+
+def level(rows: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
+  """Find how to bring the few directions to size that drown all others.
+
+  Noise ten thousand times as large as what tells a secret, along 64 directions
+  or fewer of a code of thousands of values, leaves of the secret less than what
+  any share of the variance lets through.  Where all other directions hold less
+  than a hundredth of the variance, these few come down to the size of the
+  others: in two steps of a thousand at most, as float32 sees no farther.
+
+  Args:
+    rows: centred codes [m, d], the square root of the weight in every row.
+
+  Returns:
+    Two pairs, V [d, r] and B [r, r]: z becomes z + z V B V^T by one after the
+    other, and stays as it is where no directions drown the others.  Directions
+    of the size that large ones come down to lose some of theirs.
+  """
+  found, used = [], jnp.sum(jnp.any(rows != 0, axis=1))
+  size = max(min(_WIDE, min(rows.shape) // _EACH), 1)
+  least = _ROUNDING * jnp.sum(rows**2) + 1e-30
+  for key in jax.random.split(jax.random.key(0)):
+    wide = _widest(key, rows, size)
+    seen = product(rows, wide)
+    spread = product(seen.T, seen)
+    held = jnp.trace(spread)
+    rest = jnp.sum((rows - product(seen, wide.T)) ** 2)
+    unit = jnp.maximum(rest / min(rows.shape), _TINY * held)
+    unit = jnp.maximum(unit, least)
+    identity = jnp.eye(size, dtype=rows.dtype)
+    root = _inverse_root(spread + unit * identity)
+    drown = (rest < _REST * held) & (used >= _EACH * size)
+    change = jnp.where(drown, jnp.sqrt(unit) * root - identity, 0.0)
+    rows = rows + product(product(seen, change), wide.T)
+    found.append((wide, change))
+  return found
+
+
+def levelled(
+  rows: jax.Array, levels: list[tuple[jax.Array, jax.Array]]
+) -> jax.Array:
+  """Bring codes [m, d] to the coordinates of `level`."""
+  for wide, change in levels:
+    rows = rows + product(product(product(rows, wide), change), wide.T)
+  return rows
+
+
+def of_levelled(
+  levels: list[tuple[jax.Array, jax.Array]], turn: jax.Array
+) -> jax.Array:
+  """Turn a matrix [d, k] for codes that are `levelled` into one for others."""
+  for wide, change in reversed(levels):
+    turn = turn + product(wide, product(change, product(wide.T, turn)))
+  return turn
+
+
+def _widest(key: jax.Array, rows: jax.Array, size: int) -> jax.Array:
+  """Find directions [d, size] in which rows [m, d] are largest."""
+  seen = product(rows.T, jax.random.normal(key, (len(rows), size)))
+  seen = product(rows.T, product(rows, _orthonormal(seen)))
+  return _orthonormal(seen)
 
 
 def _orthonormal(vectors: jax.Array) -> jax.Array:

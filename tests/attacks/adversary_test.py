@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hybridpriv.attacks import adversary
+from hybridpriv.attacks import attack as attack_lib
 
 GOAL = jnp.asarray([4.0, -4.0])
 RATE, DECAY = 0.05, 0.1
@@ -95,3 +96,23 @@ def test_samples_are_drawn_as_often_as_they_weigh():
   # Four standard deviations of 20,000 draws; what weighs nothing never comes.
   np.testing.assert_allclose(share, weights, atol=4 * np.sqrt(0.25 / 20_000))
   assert share[1] == share[4] == 0
+
+
+def test_a_huge_value_leaves_the_rest_among_the_components():
+  rng = np.random.default_rng(0)
+  number = rng.normal(size=400)
+  codes = number[:, None] * rng.choice([-1, 1], size=1100)
+  codes += 0.2 * rng.normal(size=codes.shape)
+  # Now and then, as a mark of what is missing.
+  codes[:, 0] = np.where(rng.uniform(size=400) < 0.05, 1e30, 0.0)
+  codes, weights = jnp.asarray(codes, jnp.float32), jnp.full(300, 1 / 300)
+  mean, std = attack_lib.moments(codes[:300], weights)
+  scale = {"mean": mean, "std": std}
+  scale["turn"] = adversary.to_components(
+    jax.random.key(0), scale, codes[:300], weights, 32
+  )
+  seen = np.asarray(adversary.scaled(scale, codes))
+  # A line through a few components, of which none is small.
+  own = seen[:300].T @ seen[:300] + 3 * np.eye(32)
+  line = np.linalg.solve(own, seen[:300].T @ number[:300])
+  assert np.corrcoef(seen[300:] @ line, number[300:])[0, 1] > 0.95

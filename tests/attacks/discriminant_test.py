@@ -133,6 +133,22 @@ def test_large_noise_in_a_direction_of_its_own_hides_nothing_in_long_codes():
   assert np.mean(found == side[200:]) > 0.98
 
 
+@pytest.mark.parametrize("ratio", [1e4, 1e5])
+@pytest.mark.parametrize("num", [1, 12])  # directions of noise
+def test_noise_next_to_which_codes_are_all_but_constant_hides_nothing(
+  ratio, num
+):
+  rng = np.random.default_rng(3)
+  size, side = 600, LABEL % 2
+  large = rng.normal(size=(NUM, num)) @ rng.choice([-1, 1], size=(num, size))
+  small = rng.choice([-1, 1], size=size)
+  codes = ratio * large + (2 * side[:, None] - 1) * small
+  codes = (codes + 0.2 * rng.normal(size=(NUM, size))).astype("f4")
+  attack, attacker = shrunk(codes, side, 0.1)
+  found = np.argmax(attack.score(attacker, jnp.asarray(codes[200:])), 1)
+  assert np.mean(found == side[200:]) > 0.98
+
+
 def test_a_shrunk_one_never_says_a_class_that_it_never_saw():
   label = np.where(LABEL == 1, 0, LABEL)
   attack, attacker = shrunk(np.tile(CODES, 80), label, 0.1)

@@ -122,3 +122,34 @@ def test_principal_directions_of_a_collapsed_code_are_finite(rank):
   )
   seen = codes @ turn
   assert np.all(np.isfinite(seen)) and np.linalg.norm(np.cov(seen.T), 2) < 1.1
+
+
+def test_directions_that_drown_all_others_are_brought_to_their_size():
+  rng = np.random.default_rng(5)
+  mixed = np.linalg.qr(rng.normal(size=(600, 3)))[0]
+  large = rng.normal(size=(300, 3)) * (1e4, 1e3, 1e2)
+  rows = (large @ mixed.T + 0.1 * rng.normal(size=(300, 600))).astype("f4")
+  levels = whitening.level(jnp.asarray(rows))
+  seen = np.asarray(whitening.levelled(jnp.asarray(rows), levels))
+  before, after = (np.linalg.svd(x, compute_uv=False) for x in (rows, seen))
+  assert before[0] > 1e4 * before[3] and after[0] < 3 * after[20]
+  # Those that are as small as the others keep half of their size or more.
+  share = after[:200] / before[3:203]
+  assert np.all((share > 0.5) & (share < 1.5))
+  turn = rng.normal(size=(600, 2)).astype("f4")
+  np.testing.assert_allclose(
+    whitening.product(rows, whitening.of_levelled(levels, turn)),
+    seen @ turn,
+    atol=0.05 * np.std(seen @ turn),
+  )
+
+
+@pytest.mark.parametrize("used", [300, 200])  # samples: none drown, and few
+def test_codes_of_which_nothing_is_drowned_are_not_levelled(used):
+  rng = np.random.default_rng(6)
+  rows = rng.normal(size=(300, 600)) * np.linspace(0.01, 5, 600)
+  if used == 200:  # fewer than four for each direction
+    rows += 1e4 * rng.normal(size=(300, 1))
+  rows = (rows * (np.arange(300)[:, None] < used)).astype("f4")
+  levels = whitening.level(jnp.asarray(rows))
+  np.testing.assert_array_equal(whitening.levelled(rows, levels), rows)
