@@ -29,7 +29,7 @@ _SHRUNK = 1e-2  # of the mean variance, added along each principal direction
 _SAMPLES = 2  # for each value: of fewer a covariance is uneven by itself
 _WIDE = 64  # directions of a long code that may be levelled
 _EACH = 4  # samples for each of them, at least: fewer they would hold by chance
-_REST = 1e-2  # of all variance, in all other directions: next to nothing
+_REST = 1e-3  # of all variance, in all other directions: next to nothing
 _ROUNDING = 1e-10  # of all variance: below, what is left is rounding
 
 
@@ -111,7 +111,7 @@ def level(rows: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
   Noise ten thousand times as large as what tells a secret, along 64 directions
   or fewer of a code of thousands of values, leaves of the secret less than what
   any share of the variance lets through.  Where all other directions hold less
-  than a hundredth of the variance, these few come down to the size of the
+  than a thousandth of the variance, these few come down to the size of the
   others: in two steps of a thousand at most, as float32 sees no farther.
 
   Args:
