@@ -12,10 +12,10 @@ other work shared; three train seeds, five attackers.
 Identity (62 people, chance 1.6), the worst attack, balanced, in percent, behind
 blocks 11, 12 and 13:
 
-  simple                 @11@  90.5  89.7
+  simple                 96.2  90.5  89.7
   reduced simple         30.0  23.3  18.5
   noisy reduced simple   10.1   8.6  10.7   (gender 95.0, 95.8, 96.7)
-  siamese                @S11@  75.9  85.0
+  siamese                94.3  75.9  85.0
   reduced siamese        31.4  15.5  11.4
   noisy reduced siamese   6.7   3.8   2.8   (gender 97.0, 96.0, 94.7)
 
