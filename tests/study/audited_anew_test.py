@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 
 import pytest
 
@@ -32,9 +33,18 @@ def config(of_signals):
   )
 
 
+@pytest.fixture(scope="module")
+def trained(config, quiet, tmp_path_factory):
+  """The workdir of a study that was trained and not attacked."""
+  folder = tmp_path_factory.mktemp("trained")
+  study.run(config, folder, "fit", say=quiet)
+  return folder
+
+
 def test_another_attack_takes_no_training_and_keeps_what_there_was(
-  of_signals, config, quiet, tmp_path
+  trained, config, quiet, tmp_path
 ):
+  shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
   study.run(config, tmp_path, say=quiet)
   before = _attacks(tmp_path)
   trained = _ages(tmp_path, "checkpoints/**/*") | _ages(
@@ -89,9 +99,9 @@ def test_another_attack_takes_no_training_and_keeps_what_there_was(
 
 
 def test_an_audit_that_was_stopped_goes_on_in_another_way(
-  config, quiet, tmp_path
+  trained, config, quiet, tmp_path
 ):
-  study.run(config, tmp_path, "fit", say=quiet)
+  shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
   more = {**config, "audit": {**config["audit"]}}
   more["audit"]["attacks"] = {"centroid": CENTROID}
   study.run(more, tmp_path, "audit", anew=True, say=quiet)
