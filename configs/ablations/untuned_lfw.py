@@ -1,8 +1,8 @@
 """What does the face recognizer tell before anybody tunes it, on LFW?
 
 Question: configs/ablations/layers_lfw.py tunes the recognizer for gender first,
-which already takes identity away. Here nothing is trained: the feature behind
-each cut is the published one. Its answer on gender means nothing; what
+which may take identity away. Here nothing is trained: the feature behind each
+cut is the published one. Its answer on gender means nothing; what
 attackers of the feature reach does.
 
 Command: python launch/sweep.py --config=configs/ablations/untuned_lfw.py:small
@@ -10,8 +10,8 @@ Command: python launch/sweep.py --config=configs/ablations/untuned_lfw.py:small
   (needs the extra `pretrained`)
 
 Measured, `small`: three minutes for a cut on two CPU cores; five attack seeds.
-Identity (62 people, chance 1.6) behind blocks 11, 12 and 13: whole 97.3, 97.7,
-97.5 %, components 71.2, 70.2, 56.1.  docs/results/lfw_untuned_block13.md
+Identity (62 people, chance 1.6) behind blocks 11, 12 and 13: whole 98.0, 97.8,
+97.5 %, components 74.5, 70.4, 56.1.  docs/results/lfw_untuned_block13.md
 """
 
 from configs.ablations import layers_lfw
