@@ -42,6 +42,8 @@ def main(given: list[str]) -> None:
     workdirs.append(program.workdir())
   if not workdirs:
     program.require("workdir")
+  if program.AUDIT_ANEW.value and program.CONFIG.value is None:
+    program.fail("--audit_anew attacks what --config says, which is missing")
   if program.CONFIG.value is not None:
     if len(workdirs) > 1:
       program.fail("--config belongs to one study: name one workdir")

@@ -21,7 +21,7 @@ Init = Callable[[jax.Array, jax.Array, int], Any]
 # (parameters, codes [b, ...]) -> outputs [b, n]
 Logits = Callable[[Any, jax.Array], jax.Array]
 
-LONG = 1024  # values of a code; of more, principal components are seen
+_LONG = 1024  # values of a code; of more, principal components are seen
 _LEAST = 0.03  # of a unit: one huge value would leave all others none
 CHUNK = 25  # steps between two looks at validation
 
@@ -187,9 +187,13 @@ def learn(
   if not by_channel and len(std) <= whitening.LONGEST:
     codes = attack_lib.standardise(sent, mean, std)
     scale["turn"] = whitening.where_uneven(codes, weights)
-  elif not by_channel and components and len(std) > LONG:
+  elif not by_channel and components and len(std) > _LONG:
     scale["turn"] = to_components(
-      keys[1], scale, attack_lib.flatten(sent), weights, components
+      jax.random.fold_in(keys[1], 1),
+      scale,
+      attack_lib.flatten(sent),
+      weights,
+      components,
     )
   see = sight(scale, victim)
 

@@ -15,8 +15,7 @@ centred codes, $A^T A = S$, only a matrix of the size of the samples is solved:
 $$ (A^T A + \rho I)^{-1} = (I - A^T (A A^T + \rho I)^{-1} A) / \rho $$
 
 References:
-  Fisher 1936; Friedman 1989, Regularized Discriminant Analysis; Yu and Yang
-  2001, A direct LDA algorithm for high-dimensional data (faces).
+  Fisher 1936; Friedman 1989, Regularized Discriminant Analysis.
 """
 
 import math

@@ -147,10 +147,10 @@ def _factorises(task: Task) -> bool:
   if any("factor" in state for state in task.group.law):
     return True
   # Behind the dot stands the entry of a config, whatever that is called.
-  family, size = task.attack.name, math.prod(engine.code_shape(task.group))
-  if family.startswith("discriminant."):
+  name, size = task.attack.name, math.prod(engine.code_shape(task.group))
+  if name.startswith("discriminant."):
     return size > discriminant.LONGEST
-  return family.startswith(("decensoring.", "density.", "linkage."))
+  return name.startswith(("decensoring.", "density.", "linkage."))
 
 
 def _digest(task: Task, asked: Sequence[problems.Problem], draws: int) -> str:
