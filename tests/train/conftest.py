@@ -13,7 +13,7 @@ from flax import linen as nn
 
 from hybridpriv.losses import classification
 from hybridpriv.networks import staged
-from hybridpriv.train import objective
+from hybridpriv.train import loop, objective
 from hybridpriv.train import state as state_lib
 from hybridpriv.train import step as step_lib
 
@@ -107,3 +107,22 @@ def make() -> Callable[..., Made]:
     return Made(spec, state, batch_of)
 
   return made
+
+
+@pytest.fixture(scope="module")
+def made(make):
+  """Everything that a resumed training must bring back: moments of Adam,
+  batch statistics, the place in the random stream.
+  """
+  optimizers = {"defender": optax.adam(0.01)}
+  return make(norm=True, dropout=0.3, optimizers=optimizers)
+
+
+@pytest.fixture(scope="module")
+def step(made):
+  return loop.compile_step(step_lib.make_step(made.spec), vmapped=False)
+
+
+@pytest.fixture(scope="module")
+def vmapped(made):
+  return loop.compile_step(step_lib.make_step(made.spec), vmapped=True)

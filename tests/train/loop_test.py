@@ -1,93 +1,23 @@
-import dataclasses
-import json
-import shutil
 import signal
 
 import jax
 import numpy as np
-import optax
 import pytest
 from jax.sharding import AxisType
 
 from hybridpriv import mesh
-from hybridpriv.train import checkpoints, loop, metrics, preemption
+from hybridpriv.train import checkpoints, loop, preemption
 from hybridpriv.train import step as step_lib
-
-SCHEDULE = loop.Schedule(
-  num_steps=7, log_every=1, evaluate_every=3, checkpoint_every=2
+from tests.train.fits import (
+  SCHEDULE,
+  Killed,
+  assert_close,
+  assert_equal,
+  evaluate,
+  fit,
+  lines,
+  replica,
 )
-
-
-class Killed(BaseException):
-  """Stands for a kill in the middle of a step."""
-
-
-@pytest.fixture(scope="module")
-def made(make):
-  """Everything that a resumed training must bring back: moments of Adam,
-  batch statistics, the place in the random stream.
-  """
-  optimizers = {"defender": optax.adam(0.01)}
-  return make(norm=True, dropout=0.3, optimizers=optimizers)
-
-
-@pytest.fixture(scope="module")
-def step(made):
-  return loop.compile_step(step_lib.make_step(made.spec), vmapped=False)
-
-
-@pytest.fixture(scope="module")
-def vmapped(made):
-  return loop.compile_step(step_lib.make_step(made.spec), vmapped=True)
-
-
-def evaluate(state):
-  leaves = jax.tree.leaves(state.params)
-  return {"validation/size": float(sum(np.abs(x).sum() for x in leaves))}
-
-
-def replica(made, folder, run="a", seed=0, killed_at=None):
-  def batch(number):
-    if number == killed_at:
-      raise Killed
-    return made.batch(100 * seed + number)
-
-  def judge(state):
-    if state.step == killed_at:
-      raise Killed
-    return evaluate(state)
-
-  # Replicas differ in batches, keys and weights.
-  knobs = {"task/weight": np.float32(1 + seed)}
-  return loop.Replica(
-    run=run,
-    state=dataclasses.replace(made.state, knobs=knobs),
-    key=jax.random.key(seed),
-    batch=batch,
-    evaluate=judge,
-    folder=folder / run,
-  )
-
-
-def fit(step, replicas, folder, schedule=SCHEDULE, together=1):
-  writer = metrics.Writer(folder / "metrics.jsonl")
-  return loop.fit(step, replicas, schedule, writer, together=together)
-
-
-def lines(folder, run="a"):
-  text = (folder / "metrics.jsonl").read_text()
-  found = [json.loads(line) for line in text.splitlines()]
-  return [x for x in found if x["run"] == run]
-
-
-def assert_equal(a, b):
-  jax.tree.map(np.testing.assert_array_equal, a, b)
-
-
-def assert_close(a, b):
-  jax.tree.map(
-    lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-4, atol=1e-5), a, b
-  )
 
 
 @pytest.fixture(scope="module")
@@ -252,50 +182,6 @@ def test_no_number_stops_with_run_and_step_and_keeps_the_last_whole_checkpoint(
   assert all(np.isfinite(x).all() for x in jax.tree.leaves(saved.params))
 
 
-@pytest.fixture(scope="module")
-def together(made, vmapped, tmp_path_factory):
-  folder = tmp_path_factory.mktemp("together")
-  group = [replica(made, folder, run, i) for i, run in enumerate("ab")]
-  return fit(vmapped, group, folder, together=2), folder
-
-
-def test_vmapped_replicas_are_separate_trainings(made, step, together):
-  states, folder = together
-  apart = folder / "apart"
-  apart.mkdir()
-  group = [replica(made, apart, run, i) for i, run in enumerate("ab")]
-  separate = fit(step, group, apart)
-  for run, state, own in zip("ab", states, separate, strict=True):
-    assert_close(state, own)
-    for a, b in zip(lines(folder, run), lines(apart, run), strict=True):
-      assert a.pop("run") == b.pop("run")
-      assert_close(a, b)
-
-
-def test_vmapped_replicas_have_checkpoints_of_their_own(made, together):
-  states, folder = together
-  for run, state in zip("ab", states, strict=True):
-    assert_equal(checkpoints.restore(folder / run, made.state), state)
-
-
-def test_trials_with_the_same_batches_read_each_once(
-  made, vmapped, together, tmp_path
-):
-  read = []
-
-  def batch(number):
-    read.append(number)
-    return made.batch(number)
-
-  group = [
-    replica(made, tmp_path, run, i)._replace(batch=batch)
-    for i, run in enumerate("ab")
-  ]
-  states = fit(vmapped, group, tmp_path, together=2)
-  assert read == list(range(SCHEDULE.num_steps))
-  assert_equal(states[0], together[0][0])
-
-
 def test_a_batch_that_cannot_be_read_loses_no_step(
   made, step, straight, tmp_path, monkeypatch
 ):
@@ -318,49 +204,6 @@ def test_a_batch_that_cannot_be_read_loses_no_step(
   assert checkpoints.latest_step(one.folder) == 3
   (state,) = fit(step, [replica(made, tmp_path)], tmp_path, rarely)
   assert_equal(state, straight[0])
-
-
-def test_no_more_train_at_once_than_are_asked_for(
-  made, vmapped, together, tmp_path
-):
-  sizes = []
-
-  def step(state, batch, key):
-    sizes.append(len(state.step))
-    return vmapped(state, batch, key)
-
-  group = [replica(made, tmp_path, run, i) for i, run in enumerate("abc")]
-  states = fit(step, group, tmp_path, together=2)
-  steps = SCHEDULE.num_steps
-  assert sizes == [2] * steps + [1] * steps
-  for state, expected in zip(states, together[0], strict=False):
-    assert_equal(state, expected)
-  assert checkpoints.latest_step(tmp_path / "c") == steps
-
-
-def test_vmapped_replicas_go_on_where_they_stopped(
-  made, vmapped, together, tmp_path
-):
-  def group(killed_at=None):
-    return [
-      replica(made, tmp_path, run, i, killed_at) for i, run in enumerate("ab")
-    ]
-
-  with pytest.raises(Killed):
-    fit(vmapped, group(3), tmp_path, together=2)
-  # A second kill, between the saving of one and of the other.
-  shutil.copytree(tmp_path / "b", tmp_path / "old")
-  with pytest.raises(Killed):
-    fit(vmapped, group(5), tmp_path, together=2)
-  shutil.rmtree(tmp_path / "b")
-  (tmp_path / "old").rename(tmp_path / "b")
-  steps = [checkpoints.latest_step(tmp_path / run) for run in "ab"]
-  assert steps == [4, 2]
-  states = fit(vmapped, group(), tmp_path, together=2)
-  for state, expected in zip(states, together[0], strict=True):
-    assert_close(state, expected)
-  for run in "ab":
-    assert [x["step"] for x in lines(tmp_path, run)] == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_one_device_trains_as_two_do(
