@@ -67,6 +67,9 @@ def start(
 
   def parse(argv: list[str]) -> list[str]:
     left = _parse(argv)
+    for name in () if study else (*_MISSING, "audit_anew"):
+      if flags.FLAGS[name].present:
+        fail(f"--{name} is a flag of programs that work on a study")
     require(*required)
     if len(left) > 1 and not takes:
       fail(f"not understood: {' '.join(left[1:])}; flags start with --")

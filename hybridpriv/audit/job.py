@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from hybridpriv.attacks import linkage, outliers, rank
 from hybridpriv.audit import problems as problems_lib
 from hybridpriv.privatizers import privatizer as privatizer_lib
 
+_LEVEL = "xla_backend_optimization_level"
 _PROGRAMS: dict[Any, Any] = {}
 
 
@@ -27,11 +29,13 @@ def program(
 ) -> Any:
   """Compile the jobs of one attack once for all victims of one noise.
 
-  On a CPU the compiler is told to hurry: these programs run about as fast
-  for it and compile in half to three quarters of the time.
+  On a CPU the compiler is told to hurry, unless XLA_FLAGS says how much it is
+  to: these programs run about as fast for it and compile in half to three
+  quarters of the time.
   """
-  hurry = jax.default_backend() == "cpu"
-  options = {"xla_backend_optimization_level": 1} if hurry else None
+  asked = _LEVEL in os.environ.get("XLA_FLAGS", "")
+  hurry = jax.default_backend() == "cpu" and not asked
+  options = {_LEVEL: 1} if hurry else None
   law = privatizer_lib.program(noise)
   name = (attack.fit, attack.score, law, num_classes, draws, num_queries)
   if name not in _PROGRAMS:
