@@ -7,12 +7,12 @@ gender with emotion.
 Command: python launch/sweep.py --config=configs/ablations/dpfe_lfw.py:small
   --config.data.path=<folder> --workdir=runs/dpfe
 
-Measured, `small`, gender alone: 18 minutes on two CPU cores that other work
+Measured, `small`, gender alone: 14 minutes on two CPU cores that other work
 shared; three train seeds, five attackers.  Identity (62 people, chance 1.6)
-from ten values 25.0 % [18.9, 31.6], with the term 21.0 [15.9, 25.6]; at equal
-utility a tie.  All of it: docs/results/lfw_dpfe.md.  Gender with emotion: 13
-minutes, 23.7 [19.2, 29.0] and 22.1 [17.7, 26.7]; at equal utility 3 to 4 points
-less, a tie but for one: docs/results/lfw_dpfe_gender_emotion.md.
+from ten values 33.0 % [25.2, 40.3], with the term 30.7 [23.4, 39.0]; at equal
+utility a tie.  All of it: docs/results/lfw_dpfe.md.  Gender with emotion: 12
+minutes, 34.6 [26.6, 42.5] and 37.0 [26.3, 47.5]; at equal utility ties:
+docs/results/lfw_dpfe_gender_emotion.md.
 """
 
 from configs import default, lfw_dpfe
