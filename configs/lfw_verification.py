@@ -11,9 +11,9 @@ Command: python launch/run.py --config=configs/lfw_verification.py:small
   --config.data.path=<folder> --workdir=runs/verification
   (needs the extra `pretrained`; pairs.txt and pairsDevTrain.txt in the folder)
 
-Measured, `small`: 2.5 minutes on two CPU cores; verification 96.5 % [96.0,
+Measured, `small`: 4 minutes on two CPU cores; verification 96.5 % [96.0,
 97.1] from the whole feature, 95.7 [95.1, 96.3] from 64 noisy components, which
-leak emotion with 82.9 % instead of 85.0.  All of it:
+leak emotion with 82.9 % instead of 85.1.  All of it:
 docs/results/lfw_verification.md
 """
 
