@@ -188,13 +188,8 @@ def learn(
     codes = attack_lib.standardise(sent, mean, std)
     scale["turn"] = whitening.where_uneven(codes, weights)
   elif not by_channel and components and len(std) > _LONG:
-    scale["turn"] = to_components(
-      jax.random.fold_in(keys[1], 1),
-      scale,
-      attack_lib.flatten(sent),
-      weights,
-      components,
-    )
+    codes = attack_lib.flatten(sent)
+    scale["turn"] = to_components(scale, codes, weights, components)
   see = sight(scale, victim)
 
   def entropy(params: Any, noise: jax.Array, index: jax.Array) -> jax.Array:
@@ -219,7 +214,6 @@ def learn(
 
 
 def to_components(
-  key: jax.Array,
   scale: Mapping[str, jax.Array],
   codes: jax.Array,
   weights: jax.Array,
@@ -229,9 +223,9 @@ def to_components(
 
   Components are those of values that keep the root of their unit: one that
   hardly ever varies is as large as others once it is scaled, and says little.
+  The search for them starts alike for all attackers, who may share them.
 
   Args:
-    key: typed key.
     scale: "mean" and "std" of the codes' values [d].
     codes: the attacker's own [m, d].
     weights: of the codes [m], sum 1.
@@ -244,7 +238,8 @@ def to_components(
   unit = jnp.maximum(unit, _LEAST)
   codes = attack_lib.standardise(codes, scale["mean"], scale["std"])
   size = min(size, *codes.shape)
-  turn = whitening.principal(key, codes * unit[None], weights, size)
+  start = jax.random.key(0)
+  turn = whitening.principal(start, codes * unit[None], weights, size)
   return unit[:, None] * turn
 
 

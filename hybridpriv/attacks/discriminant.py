@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from hybridpriv.attacks import attack as attack_lib
-from hybridpriv.attacks import whitening
+from hybridpriv.attacks import rank, whitening
 
 LONGEST = 256  # values of a code that is whitened in full
 _MOST = 8192  # long codes of the attacker's own that fit in memory
@@ -95,13 +95,16 @@ def shrinkage(
   down first, see `whitening.level`.
 
   Args:
-    ridge: as of `linear`; codes have many directions of next to no variance.
+    ridge: as of `linear`, of several the one that answers validation best;
+      codes have many directions of next to no variance.
     units: how much of its own unit a value keeps: 0 brings all to one spread,
       1 leaves them as they are; or several to try.  Values of a ReLU that is
       hardly ever on are little but noise, and small for it.
     draws: how often the attacker has each of its own samples encoded; once if
       codes have no noise, and less often where samples are thousands.
   """
+  # Not knobs: what is dear is the same for all of them.
+  tried = ridge if isinstance(ridge, tuple) else (ridge,)
 
   def fit(
     key: jax.Array,
@@ -117,15 +120,24 @@ def shrinkage(
     means = own.means * unit[None]
     levels = whitening.level(rows)
     rows, levelled = (whitening.levelled(x, levels) for x in (rows, means))
-    turn = _shrunk(rows, levelled, knobs["ridge"])
-    turn = whitening.of_levelled(levels, turn)
-    return {
-      "mean": own.mean,
-      "std": own.std,
-      "turn": turn * unit[:, None],
-      "offset": jnp.sum(means * turn.T, axis=1) / 2,
-      "known": own.known,
-    }
+    asking = jax.random.fold_in(key, 1)
+    held_out = attack_lib.flatten(
+      victim.sample(asking, auxiliary.validation_index)
+    )
+    truth = auxiliary.label[auxiliary.validation_index]
+    seen = {"mean": own.mean, "std": own.std, "known": own.known}
+
+    def attacker(turn: jax.Array) -> Any:
+      turn = whitening.of_levelled(levels, turn)
+      offset = jnp.sum(means * turn.T, axis=1) / 2
+      return seen | {"turn": turn * unit[:, None], "offset": offset}
+
+    def worth(turn: jax.Array) -> jax.Array:
+      right, _ = rank.of_scores(score(attacker(turn), held_out), truth)
+      return jnp.sum(right * auxiliary.validation_weights)
+
+    turns = _shrunk(rows, levelled, jnp.asarray(tried, jnp.float32))
+    return attacker(turns[jnp.argmax(jax.lax.map(worth, turns))])
 
   def score(attacker: Any, codes: jax.Array) -> jax.Array:
     codes = attack_lib.standardise(codes, attacker["mean"], attacker["std"])
@@ -137,7 +149,7 @@ def shrinkage(
     "discriminant.shrinkage",
     fit,
     score,
-    attack_lib.grid(ridge=ridge, units=units),
+    attack_lib.grid(units=units),
     applies=lambda noise, shape: math.prod(shape) > LONGEST,
     is_fixed=True,
   )
@@ -184,28 +196,29 @@ def _own(
   return _Own(mean, std, weights, means, within, known)
 
 
-def _shrunk(rows: jax.Array, means: jax.Array, ridge: jax.Array) -> jax.Array:
+def _shrunk(rows: jax.Array, means: jax.Array, ridges: jax.Array) -> jax.Array:
   """Solve for the directions that tell classes apart.
 
   Args:
     rows: A [m, d], the square root of the weight in every row.
     means: of the classes [k, d].
-    ridge: share of the mean variance.
+    ridges: shares of the mean variance [r].
 
   Returns:
-    (A^T A + ridge * mean variance * I)^-1 means^T, [d, k].
+    (A^T A + ridge * mean variance * I)^-1 means^T, [r, d, k].
   """
   num, size = rows.shape
-  total = jnp.sum(rows**2)
-  level = jnp.maximum(ridge / size, _TINY) * total + 1e-30
+  is_short = size <= num
+  one, other = (rows.T, rows) if is_short else (rows, rows.T)
+  gram = whitening.product(one, other)
+  right = means.T if is_short else whitening.product(rows, means.T)
 
-  def solve(gram: jax.Array, right: jax.Array) -> jax.Array:
+  def solve(ridge: jax.Array) -> jax.Array:
+    level = jnp.maximum(ridge / size, _TINY) * jnp.sum(rows**2) + 1e-30
     full = gram + level * jnp.eye(len(gram), dtype=gram.dtype)
-    return jax.scipy.linalg.solve(full, right, assume_a="pos")
+    found = jax.scipy.linalg.solve(full, right, assume_a="pos")
+    if is_short:
+      return found
+    return (means.T - whitening.product(rows.T, found)) / level
 
-  if size <= num:
-    return solve(whitening.product(rows.T, rows), means.T)
-  inner = solve(
-    whitening.product(rows, rows.T), whitening.product(rows, means.T)
-  )
-  return (means.T - whitening.product(rows.T, inner)) / level
+  return jax.lax.map(solve, ridges)

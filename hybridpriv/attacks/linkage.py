@@ -242,10 +242,7 @@ def _scale(
   mean, std = attack_lib.moments(own, weights)
   scale = {"mean": mean, "std": std}
   if len(std) > _LARGEST:
-    turning = jax.random.fold_in(key, 1)
-    scale["turn"] = adversary.to_components(
-      turning, scale, own, weights, _LARGEST
-    )
+    scale["turn"] = adversary.to_components(scale, own, weights, _LARGEST)
   return scale, _seen(scale, own)
 
 

@@ -8,6 +8,7 @@ other seeds.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -121,8 +122,19 @@ def attack_all(
   draws = draws if victims.noise.is_random else 1
   several = num_attackers(attack, victims.noise, seeds)
   num = num_jobs(attack, len(pairs), several)
-  program = job.program(attack, victims.noise, num_classes, draws, num_queries)
-  block = _block_size(victims, padded, num_classes, num)
+  # Long codes are dear to look at: knobs or seeds of one victim share a lane.
+  lane = 1
+  if np.prod(victims.codes.shape[2:]) > _LONG:
+    lane = math.gcd(len(attack.grid), several - 1)
+  program = job.program(
+    attack,
+    victims.noise,
+    num_classes,
+    draws,
+    num_queries,
+    is_shared=lane > 1,
+  )
+  block = max(_block_size(victims, padded, num_classes, num) // lane, 1)
   shared = (
     jnp.asarray(victims.codes),
     jax.tree.map(jnp.asarray, victims.law),
@@ -136,31 +148,44 @@ def attack_all(
   def run(
     jobs: list[tuple[int, int, dict[str, float], int, outliers.Bulk]],
   ) -> list[Any]:
+    def alone(x: np.ndarray) -> np.ndarray:
+      return x[:, 0] if lane == 1 else x
+
+    lanes = [jobs[i : i + lane] for i in range(0, len(jobs), lane)]
     # A block takes as long as its slowest job: like goes with like.
     order = sorted(
-      range(len(jobs)), key=lambda i: (*jobs[i][2].values(), jobs[i][1])
+      range(len(lanes)),
+      key=lambda i: (*lanes[i][0][2].values(), lanes[i][0][1]),
     )
-    ordered, results = [jobs[i] for i in order], []
-    for start in range(0, len(jobs), block):
+    ordered, results = [lanes[i] for i in order], []
+    for start in range(0, len(lanes), block):
       part = ordered[start : start + block]
       full = part + [part[-1]] * (block - len(part))
-      victim, problem, knobs, seed, bulk = zip(*full, strict=True)
+      victim, problem, _, _, bulk = zip(*(x[0] for x in full), strict=True)
+      knobs, seed = ([[x[i] for x in own] for own in full] for i in (2, 3))
       out = program(
         *shared,
         np.asarray(victim, np.int32),
         np.asarray(problem, np.int32),
-        {k: np.asarray([x[k] for x in knobs], np.float32) for k in knobs[0]},
-        np.asarray(seed, np.int32),
+        {
+          k: alone(np.asarray([[x[k] for x in own] for own in knobs], "f4"))
+          for k in knobs[0][0]
+        },
+        alone(np.asarray(seed, np.int32)),
         jax.tree.map(lambda *x: np.stack(x), *bulk),
       )
       out = jax.device_get(out)
+      if lane == 1:
+        out = jax.tree.map(lambda x: x[:, None], out)
       results += [
-        jax.tree.map(lambda x, i=i: x[i], out) for i in range(len(part))
+        [jax.tree.map(lambda x, i=i, j=j: x[i, j], out) for j in range(lane)]
+        for i in range(len(part))
       ]
       # A second look at the same codes is no further adversary.
-      progress(sum(s > 0 or b is bulks[v, q][0] for v, q, _, s, b in part))
-    by_job = dict(zip(order, results, strict=True))
-    return [by_job[i] for i in range(len(jobs))]
+      done = itertools.chain(*part)
+      progress(sum(s > 0 or b is bulks[v, q][0] for v, q, _, s, b in done))
+    by_lane = dict(zip(order, results, strict=True))
+    return [x for i in range(len(lanes)) for x in by_lane[i]]
 
   # What is drawn in may be a cluster of its own, and its inside what tells:
   # such codes are tried as they are too.

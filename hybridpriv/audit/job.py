@@ -26,8 +26,13 @@ def program(
   num_classes: int,
   draws: int,
   num_queries: int,
+  *,
+  is_shared: bool = False,
 ) -> Any:
   """Compile the jobs of one attack once for all victims of one noise.
+
+  Where codes are shared, several knobs and seeds, [b, m], go with each victim
+  and problem, [b]: what depends on none of them is computed once for all m.
 
   On a CPU the compiler is told to hurry, unless XLA_FLAGS says how much it is
   to: these programs run about as fast for it and compile in half to three
@@ -37,11 +42,13 @@ def program(
   hurry = jax.default_backend() == "cpu" and not asked
   options = {_LEVEL: 1} if hurry else None
   law = privatizer_lib.program(noise)
-  name = (attack.fit, attack.score, law, num_classes, draws, num_queries)
+  each = (num_classes, draws, num_queries)
+  name = (attack.fit, attack.score, law, *each, is_shared)
   if name not in _PROGRAMS:
-    one = _job(attack, noise, num_classes, draws, num_queries)
-    axes = (None, None, None, None, None, 0, 0, 0, 0, 0)
-    mapped = jax.vmap(one, in_axes=axes)
+    one = _job(attack, noise, *each)
+    if is_shared:
+      one = jax.vmap(one, in_axes=(*[None] * 7, 0, 0, None))
+    mapped = jax.vmap(one, in_axes=(*[None] * 5, *[0] * 5))
     _PROGRAMS[name] = jax.jit(mapped, compiler_options=options)
   return _PROGRAMS[name]
 

@@ -108,9 +108,7 @@ def test_a_huge_value_leaves_the_rest_among_the_components():
   codes, weights = jnp.asarray(codes, jnp.float32), jnp.full(300, 1 / 300)
   mean, std = attack_lib.moments(codes[:300], weights)
   scale = {"mean": mean, "std": std}
-  scale["turn"] = adversary.to_components(
-    jax.random.key(0), scale, codes[:300], weights, 32
-  )
+  scale["turn"] = adversary.to_components(scale, codes[:300], weights, 32)
   seen = np.asarray(adversary.scaled(scale, codes))
   # A line through a few components, of which none is small.
   own = seen[:300].T @ seen[:300] + 3 * np.eye(32)

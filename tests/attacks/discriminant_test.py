@@ -89,8 +89,8 @@ def test_one_is_for_short_codes_and_one_for_long():
 
 
 def shrunk(codes, label, ridge, units=0.0):
-  attack = discriminant.shrinkage()
-  knobs = {"ridge": jnp.float32(ridge), "units": jnp.float32(units)}
+  attack = discriminant.shrinkage(ridge=ridge)
+  knobs = {"units": jnp.float32(units)}
   return attack, fitted(codes, label, attack=attack, knobs=knobs)[1]
 
 
@@ -147,6 +147,26 @@ def test_noise_next_to_which_codes_are_all_but_constant_hides_nothing(
   attack, attacker = shrunk(codes, side, 0.1)
   found = np.argmax(attack.score(attacker, jnp.asarray(codes[200:])), 1)
   assert np.mean(found == side[200:]) > 0.98
+
+
+@pytest.mark.parametrize("ridges", [(0.01, 1e4), (1e4, 0.01)])
+def test_of_several_ridges_the_one_that_answers_validation_best_is_taken(
+  ridges,
+):
+  rng = np.random.default_rng(4)
+  size, side = 600, LABEL % 2
+  codes = rng.normal(size=(NUM, 30)) @ rng.normal(size=(30, size))
+  codes = codes + 0.3 * rng.normal(size=(NUM, size)) + side[:, None] * 0.3
+  codes = codes.astype("f4")
+
+  def answers(ridge):
+    attack, attacker = shrunk(codes, side, ridge)
+    return np.asarray(attack.score(attacker, jnp.asarray(codes[200:])))
+
+  good, bad, found = answers(0.01), answers(1e4), answers(ridges)
+  right = [np.mean(x.argmax(1) == side[200:]) for x in (good, bad)]
+  assert right[0] > right[1] + 0.2
+  np.testing.assert_allclose(found, good, rtol=1e-5)
 
 
 def test_a_shrunk_one_never_says_a_class_that_it_never_saw():

@@ -205,6 +205,23 @@ def test_silent_codes_are_drawn_once():
   np.testing.assert_array_equal(found[0, 0].right, 1.0)
 
 
+def test_jobs_of_long_codes_find_side_by_side_what_they_find_alone(
+  monkeypatch,
+):
+  long = np.concatenate([CLEAN, np.zeros((3, NUM, 1100), "f4")], axis=2)
+  own, shared, program = victims(long), [], engine.job.program
+
+  def noted(*given, is_shared):
+    shared.append(is_shared)
+    return program(*given, is_shared=is_shared)
+
+  monkeypatch.setattr(engine.job, "program", noted)
+  found = run(victims=own)
+  monkeypatch.setattr(engine, "_LONG", 2000)
+  assert_same(run(victims=own), found)
+  assert shared == [True, False]
+
+
 @pytest.mark.parametrize("chain", [privatizer.chain(), None])
 def test_one_attacker_stands_for_all_only_where_nothing_is_random(chain):
   own = victims() if chain is None else victims(std=(), chain=chain)
