@@ -8,10 +8,10 @@ Command: python launch/run.py --config=configs/lfw_emotion.py:small
   --config.data.path=<folder> --workdir=runs/emotion
   (needs the extra `pretrained`)
 
-Measured, `small`: 20 minutes on two CPU cores that other work shared; three
-train seeds, five attackers.  Emotion 93.2 % [91.8, 94.4] from the undefended
-feature, which names the person with 72.4 [43.5, 89.4]; 90.7 [89.3, 92.1] and
-2.7 [0.8, 5.1] from the noisy reduced Siamese one.  All of it:
+Measured, `small`: 16 minutes on two CPU cores that other work shared; three
+train seeds, five attackers.  Emotion 93.6 % [92.2, 94.8] from the undefended
+feature, which names the person with 91.1 [87.1, 94.6]; 90.3 [88.6, 91.8] and
+2.6 [1.0, 4.5] from the noisy reduced Siamese one.  All of it:
 docs/results/lfw_emotion.md
 """
 
