@@ -5,6 +5,7 @@ import difflib
 import errno
 import os
 import pathlib
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -57,7 +58,8 @@ def start(
     body: the program; given the arguments without a dash.
     *required: flags that must be given.
     takes: what such arguments are, "" if the program has none.
-    study: whether it works on a study, so that --help lists its flags.
+    study: whether it works on a study, so that --help lists its flags; else
+      they are refused.
   """
   if study:
     _ask_for_large_pages()
@@ -66,10 +68,10 @@ def start(
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
 
   def parse(argv: list[str]) -> list[str]:
-    left = _parse(argv)
     for name in () if study else (*_MISSING, "audit_anew"):
-      if flags.FLAGS[name].present:
+      if any(re.match(rf"--?(no)?{name}\b", a) for a in argv[1:]):
         fail(f"--{name} is a flag of programs that work on a study")
+    left = _parse(argv)
     require(*required)
     if len(left) > 1 and not takes:
       fail(f"not understood: {' '.join(left[1:])}; flags start with --")

@@ -56,9 +56,11 @@ def test_a_wrong_flag_is_one_line(launch, flags, message):
   assert message in _one_line(launch("run", *flags.split(" "), check=False))
 
 
-def test_a_program_without_a_study_takes_none_of_its_flags(launch):
-  done = launch("bench", "input", "--audit_anew", check=False)
-  assert "--audit_anew is a flag of programs that work" in _one_line(done)
+@pytest.mark.parametrize("flag", ["audit_anew", "config.seed=1"])
+def test_a_program_without_a_study_takes_none_of_its_flags(launch, flag):
+  done = launch("bench", "input", f"--{flag}", check=False)
+  name = flag.partition(".")[0]
+  assert f"--{name} is a flag of programs that work" in _one_line(done)
 
 
 def test_a_missing_data_folder_is_one_line(launch, tmp_path):

@@ -19,6 +19,7 @@ References:
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -95,16 +96,18 @@ def shrinkage(
   down first, see `whitening.level`.
 
   Args:
-    ridge: as of `linear`, of several the one that answers validation best;
-      codes have many directions of next to no variance.
+    ridge: as of `linear`, but no knob: every attacker takes the one of several
+      that answers its validation best, the first of equals.  Codes have many
+      directions of next to no variance.
     units: how much of its own unit a value keeps: 0 brings all to one spread,
       1 leaves them as they are; or several to try.  Values of a ReLU that is
       hardly ever on are little but noise, and small for it.
-    draws: how often the attacker has each of its own samples encoded; once if
-      codes have no noise, and less often where samples are thousands.
+    draws: how often the attacker has each of its own samples encoded, those of
+      validation too; once if codes have no noise, and less often where samples
+      are thousands.
   """
   # Not knobs: what is dear is the same for all of them.
-  tried = ridge if isinstance(ridge, tuple) else (ridge,)
+  tried = ridge if isinstance(ridge, Sequence) else (ridge,)
 
   def fit(
     key: jax.Array,
@@ -121,10 +124,11 @@ def shrinkage(
     levels = whitening.level(rows)
     rows, levelled = (whitening.levelled(x, levels) for x in (rows, means))
     asking = jax.random.fold_in(key, 1)
-    held_out = attack_lib.flatten(
-      victim.sample(asking, auxiliary.validation_index)
-    )
-    truth = auxiliary.label[auxiliary.validation_index]
+    # As many codes of each as of its own: one draw chooses by chance.
+    places = jnp.tile(auxiliary.validation_index, each)
+    held_out = attack_lib.flatten(victim.sample(asking, places))
+    truth = auxiliary.label[places]
+    counts = jnp.tile(auxiliary.validation_weights, each)
     seen = {"mean": own.mean, "std": own.std, "known": own.known}
 
     def attacker(turn: jax.Array) -> Any:
@@ -134,7 +138,7 @@ def shrinkage(
 
     def worth(turn: jax.Array) -> jax.Array:
       right, _ = rank.of_scores(score(attacker(turn), held_out), truth)
-      return jnp.sum(right * auxiliary.validation_weights)
+      return jnp.sum(right * counts)
 
     turns = _shrunk(rows, levelled, jnp.asarray(tried, jnp.float32))
     return attacker(turns[jnp.argmax(jax.lax.map(worth, turns))])

@@ -25,6 +25,7 @@ LONGEST = 64  # values of a code; more have more noise to whiten than secrets
 _TINY = 1e-6  # of the variances: what float32 holds
 _UNEVEN = 0.1  # of a variance: attackers that learn by gradient manage
 _SHIFT = 1e-5  # of the largest variance there can be, for each direction
+_HELD = 1e-4  # of a variance once whitened: below, there was next to none
 _SHRUNK = 1e-2  # of the mean variance, added along each principal direction
 _SAMPLES = 2  # for each value: of fewer a covariance is uneven by itself
 _WIDE = 64  # directions of a long code that may be levelled
@@ -94,7 +95,8 @@ def principal(
     size: number of directions r, at most m and d.
 
   Returns:
-    [d, r]; codes @ matrix vary alike, the smallest of them less.
+    [d, r]; codes @ matrix vary alike, the smallest of them less, and those not
+    at all that are rounding.
 
   References:
     Halko, Martinsson and Tropp 2011, algorithm 4.4, arXiv 0909.4061;
@@ -102,7 +104,11 @@ def principal(
   """
   seen = _widest(key, codes * jnp.sqrt(weights)[:, None], size)
   spread = _covariance(product(codes, seen), weights)
-  return product(seen, _inverse_root(_raised(spread, _SHRUNK)))
+  turn = _inverse_root(_raised(spread, _SHRUNK))
+  # Where samples have fewer directions, what is left of the others is rounding.
+  # It is small in these codes and not in new ones, and Adam learns it as fast.
+  held = jnp.sum(turn * product(spread, turn), axis=0, keepdims=True)
+  return product(seen, jnp.where(held > _HELD, turn, 0.0))
 
 
 def level(rows: jax.Array) -> list[tuple[jax.Array, jax.Array]]:

@@ -4,7 +4,8 @@ An adversary is a *job*: (victim, problem, knobs, seed).  Jobs of one attack on
 codes of one shape run through one program, vmapped over a block of jobs; the
 codes of all victims are shared, and noise is drawn inside.  First every knob
 is tried with one seed; the best on attacker validation is then run with the
-other seeds.
+other seeds.  Jobs on long codes without noise go by several of one victim and
+problem, a lane: what depends on neither knobs nor seed is computed once there.
 """
 
 import itertools
@@ -122,9 +123,10 @@ def attack_all(
   draws = draws if victims.noise.is_random else 1
   several = num_attackers(attack, victims.noise, seeds)
   num = num_jobs(attack, len(pairs), several)
-  # Long codes are dear to look at: knobs or seeds of one victim share a lane.
-  lane = 1
-  if np.prod(victims.codes.shape[2:]) > _LONG:
+  # Long codes are dear to look at. Where they are the same for all, knobs or
+  # seeds of one victim share a lane.
+  lane, is_long = 1, np.prod(victims.codes.shape[2:]) > _LONG
+  if is_long and not victims.noise.is_random:
     lane = math.gcd(len(attack.grid), several - 1)
   program = job.program(
     attack,

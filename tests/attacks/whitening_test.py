@@ -124,6 +124,26 @@ def test_principal_directions_of_a_collapsed_code_are_finite(rank):
   assert np.all(np.isfinite(seen)) and np.linalg.norm(np.cov(seen.T), 2) < 1.1
 
 
+@pytest.mark.parametrize("known", [30, 250])
+def test_of_fewer_samples_than_directions_none_is_rounding(known):
+  rng = np.random.default_rng(6)
+  codes = rng.normal(size=(300, 1100)).astype("f4")
+  weights = (np.arange(300) < known).astype("f4") / known
+  codes -= weights @ codes
+
+  def turn(codes):
+    return np.asarray(
+      whitening.principal(jax.random.key(0), codes, jnp.asarray(weights), 256)
+    )
+
+  found = turn(codes)
+  assert np.sum(np.any(found != 0, axis=0)) == known - 1
+  # The last digits of codes say nothing about new ones.
+  again = turn(codes * (1 + 1e-7 * rng.normal(size=codes.shape)).astype("f4"))
+  new = rng.normal(size=(50, 1100))
+  np.testing.assert_allclose(new @ again, new @ found, atol=1e-4)
+
+
 def test_directions_that_drown_all_others_are_brought_to_their_size():
   rng = np.random.default_rng(5)
   mixed = np.linalg.qr(rng.normal(size=(600, 3)))[0]

@@ -1,3 +1,5 @@
+from unittest import mock
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -205,20 +207,25 @@ def test_silent_codes_are_drawn_once():
   np.testing.assert_array_equal(found[0, 0].right, 1.0)
 
 
-def test_jobs_of_long_codes_find_side_by_side_what_they_find_alone(
-  monkeypatch,
+@pytest.mark.parametrize(
+  "attack",
+  [ATTACK, attribute.linear(max_steps=50), discriminant.shrinkage()],
+  ids=lambda attack: attack.name,
+)
+def test_jobs_of_long_codes_find_together_what_they_do_alone(
+  monkeypatch, attack
 ):
-  long = np.concatenate([CLEAN, np.zeros((3, NUM, 1100), "f4")], axis=2)
-  own, shared, program = victims(long), [], engine.job.program
-
-  def noted(*given, is_shared):
-    shared.append(is_shared)
-    return program(*given, is_shared=is_shared)
-
-  monkeypatch.setattr(engine.job, "program", noted)
-  found = run(victims=own)
+  long = RNG.normal(size=(3, NUM, 1100)).astype("f4")
+  long[:, :, :2] = CLEAN
+  long[0, ::9, 0] = 1e6  # far out: looked at both ways
+  own = victims(long, std=(), chain=privatizer.chain())
+  done, program = [], mock.Mock(wraps=engine.job.program)
+  monkeypatch.setattr(engine.job, "program", program)
+  found = run(attack=attack, victims=own, seeds=5, progress=done.append)
+  assert sum(done) == 6 * len(attack.grid) + (not attack.is_fixed) * 6 * 4
   monkeypatch.setattr(engine, "_LONG", 2000)
-  assert_same(run(victims=own), found)
+  assert_same(run(attack=attack, victims=own, seeds=5), found)
+  shared = [call.kwargs["is_shared"] for call in program.call_args_list]
   assert shared == [True, False]
 
 
