@@ -164,7 +164,8 @@ def attack_all(
       part = ordered[start : start + block]
       full = part + [part[-1]] * (block - len(part))
       victim, problem, _, _, bulk = zip(*(x[0] for x in full), strict=True)
-      knobs, seed = ([[x[i] for x in own] for own in full] for i in (2, 3))
+      knobs = [[x[2] for x in own] for own in full]
+      seed = [[x[3] for x in own] for own in full]
       out = program(
         *shared,
         np.asarray(victim, np.int32),
