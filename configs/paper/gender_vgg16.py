@@ -22,11 +22,11 @@ Without a file the base network is trained from scratch, at a rate of its own.
 the base network has batch normalisation, because without it it does not start
 to learn in the time.
 
-Measured, `small`: 19 minutes on two CPU cores; one train seed, five attackers.
-Balanced, in percent: gender 89.2 undefended, identity (62, chance 1.6) 39.7
-[33.7, 45.8]; Siamese 88.7 and 39.7, a tie: no pair is inside the raw margin.
-Eight components leak 10.2 (simple) and 12.9 (Siamese), with the strongest of
-the published noise 9.3 and 9.6.  docs/results/lfw_published_recipe.md has all
+Measured, `small`: 22 minutes on two CPU cores that other work shared; one train
+seed, five attackers.  Balanced, in percent: gender 88.3 undefended, identity
+(62, chance 1.6) 39.8 [33.9, 46.1]; Siamese 87.6 and 37.7, a tie: no pair is
+inside the raw margin.  Eight components leak 12.7 (simple) and 13.5 (Siamese),
+with the strongest of the published noise 9.4 and 9.0.  docs/results/lfw_published_recipe.md has all
 of it.  Not run at full size, nor from a published file.
 """
 
