@@ -5,17 +5,17 @@ data that a package ships; everybody is audited once, in two folds.
 
 Command: make demo
 
-Measured: 4.2 minutes on two CPU cores, installed; three train
+Measured: 6 minutes on two CPU cores that tests shared; three train
 seeds, five attackers; intervals are 95 % over people and seeds.  Balanced, on
 people never seen, in percent:
 
   embedding (sigma)          exercise           person (of 5, same recordings)
-  simple                     73.1 [64.3, 81.7]  66.1 [58.3, 73.1]
-  reduced simple             70.9 [61.2, 79.8]  59.3 [48.9, 71.4]
-  noisy reduced simple 0.2   70.0 [60.9, 78.5]  58.8 [50.2, 69.3]
-  siamese                    74.5 [66.9, 82.5]  68.7 [61.2, 76.1]
-  reduced siamese            73.7 [66.4, 81.8]  58.1 [49.9, 67.6]
-  noisy reduced siamese 0.2  73.2 [65.6, 80.9]  58.2 [49.6, 67.9]
+  simple                     73.1 [64.4, 81.8]  66.0 [58.0, 73.2]
+  reduced simple             70.9 [61.5, 79.6]  59.4 [50.5, 71.0]
+  noisy reduced simple 0.2   70.0 [61.0, 78.7]  59.4 [51.1, 70.1]
+  siamese                    74.4 [66.9, 82.5]  68.7 [60.8, 76.2]
+  reduced siamese            73.8 [66.5, 81.8]  58.4 [48.7, 68.4]
+  noisy reduced siamese 0.2  73.1 [65.6, 80.9]  58.2 [49.5, 68.2]
 
 An attacker that sees only the answer of one of these reaches 51 to 57.  No
 embedding differs from the undefended one by more than the interval of the
