@@ -26,8 +26,9 @@ Measured, `small`: 22 minutes on two CPU cores that other work shared; one train
 seed, five attackers.  Balanced, in percent: gender 88.3 undefended, identity
 (62, chance 1.6) 39.8 [33.9, 46.1]; Siamese 87.6 and 37.7, a tie: no pair is
 inside the raw margin.  Eight components leak 12.7 (simple) and 13.5 (Siamese),
-with the strongest of the published noise 9.4 and 9.0.  docs/results/lfw_published_recipe.md has all
-of it.  Not run at full size, nor from a published file.
+with the strongest of the published noise 9.4 and 9.0.  All of it:
+docs/results/lfw_published_recipe.md.  Not run at full size, nor from a
+published file.
 """
 
 from configs import default, lfw_gender
