@@ -4,7 +4,6 @@
 """
 
 import dataclasses
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,6 @@ from hybridpriv.attacks import linkage, outliers, rank
 from hybridpriv.audit import problems as problems_lib
 from hybridpriv.privatizers import privatizer as privatizer_lib
 
-_LEVEL = "xla_backend_optimization_level"
 _PROGRAMS: dict[Any, Any] = {}
 
 
@@ -34,13 +32,11 @@ def program(
   Where codes are shared, several knobs and seeds, [b, m], go with each victim
   and problem, [b]: what depends on none of them is computed once for all m.
 
-  On a CPU the compiler is told to hurry, unless XLA_FLAGS says how much it is
-  to: these programs run about as fast for it and compile in half to three
-  quarters of the time.
+  On a CPU the compiler is told to hurry: these programs run about as fast
+  for it and compile in half to three quarters of the time.
   """
-  asked = _LEVEL in os.environ.get("XLA_FLAGS", "")
-  hurry = jax.default_backend() == "cpu" and not asked
-  options = {_LEVEL: 1} if hurry else None
+  hurry = jax.default_backend() == "cpu"
+  options = {"xla_backend_optimization_level": 1} if hurry else None
   law = privatizer_lib.program(noise)
   each = (num_classes, draws, num_queries)
   name = (attack.fit, attack.score, law, *each, is_shared)
