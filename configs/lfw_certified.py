@@ -10,10 +10,10 @@ Command: python launch/run.py --config=configs/lfw_certified.py:small
   --config.data.path=<folder> --workdir=runs/certified
   (needs the extra `pretrained`)
 
-Measured, `small`: 27 minutes on two CPU cores; three train seeds, five attack
+Measured, `small`: 17 minutes on two CPU cores; three train seeds, five attack
 seeds.  At C / sigma of 4, 2, 1.5, 1, 0.5 identity is proved to stay below 100,
-63.2, 37.8, 17.0 and 6.0 %; gender (simple) is answered with 92.7, 83.8, 78.3,
-72.2 and 61.6.  docs/results/lfw_certified.md has all of it.
+63.2, 37.8, 17.0 and 6.0 %; gender (simple) is answered with 86.4, 79.5, 75.1,
+70.9 and 60.9.  docs/results/lfw_certified.md has all of it.
 """
 
 from configs import default, lfw_recognizer

@@ -1,6 +1,6 @@
 r"""Choose what to ship, under constraints that you state.
 
-  python launch/plan.py runs/certified --max_leakage=0.1 --min_utility=0.9
+  python launch/plan.py runs/certified --max_leakage=0.1 --min_utility=0.85
   python launch/plan.py runs/layers/block11 runs/layers/block13 \
     --min_utility=0.94 --max_device_ms=8 --export=bundle
 
